@@ -1,0 +1,90 @@
+"""Forecasts of many subjects from many origins: filter once, roll out from every origin, streamed in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from .buckets import bucket
+from .path import Path, take
+from .rollout import assimilate, at, rollout
+from .schedule import Schedule
+from .world import World
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Q questions: from reading `origin` (index in time) of path `subject`, what at `times` (absolute)?
+
+    `times` may repeat its last value as padding; readings after the origin are never looked at.
+    """
+
+    subject: Int[np.ndarray, " q"]
+    origin: Int[np.ndarray, " q"]
+    times: Float[np.ndarray, "q h"]
+
+
+@eqx.filter_jit
+def _ask(
+    world: World, paths: Path, subject: jax.Array, origin: jax.Array, times: jax.Array, plans: Schedule,
+    keys: PRNGKeyArray, draws: int,
+) -> jax.Array:  # fmt: skip
+    beliefs = jax.vmap(lambda path: assimilate(world, path))(paths)
+
+    def one(s, o, when, plan, key):
+        belief = jax.tree.map(lambda leaf: leaf[s, o], beliefs)
+        return rollout(world, belief, plan, when, key=key, draws=draws)
+
+    return jax.vmap(one)(subject, origin, times, plans, keys)
+
+
+def forecast(
+    world: World,
+    paths: Path,
+    queries: Queries,
+    *,
+    key: PRNGKeyArray,
+    draws: int,
+    plans: Schedule | None = None,
+    budget: int = 2_000_000,
+    progress: Callable[[int], None] | None = None,
+) -> Float[np.ndarray, "q n h d"]:
+    """Draws of every query's future, free-running under the paths' own schedule or `plans` (one a query).
+
+    Subjects are filtered once and shared by their queries; at most about `budget` numbers of output are on
+    the way at a time. The noise of a query depends on (key, subject, draw, time), so that the same subject
+    under two schedules shares it. `progress` is called with the number of queries done.
+    """
+    order = np.argsort(queries.subject, kind="stable")
+    n_query, n_time = queries.times.shape
+    width = len(world.spec.channels)
+    horizon = bucket(n_time)
+    times = np.concatenate(
+        [queries.times, np.repeat(queries.times[:, -1:], horizon - n_time, axis=1)], axis=1
+    ).astype(np.float32)
+    size = int(min(bucket(n_query), max(8, budget // (draws * horizon * width))))
+    out = np.empty((n_query, draws, n_time, width), np.float32)
+    for start in range(0, n_query, size):
+        rows = order[start : start + size]
+        full = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
+        who, place = np.unique(queries.subject[full], return_inverse=True)
+        whole = np.concatenate([who, np.repeat(who[-1:], bucket(len(who)) - len(who))])
+        group = take(paths, whole)
+        asked = take(paths, queries.subject[full]).plan if plans is None else jax.tree.map(lambda a: np.asarray(a)[full], plans)
+        keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.asarray(queries.subject[full]))
+        got = _ask(world, group, jnp.asarray(place), jnp.asarray(queries.origin[full]), jnp.asarray(times[full]), asked, keys, draws)
+        out[rows] = np.asarray(got)[: len(rows), :, :n_time]
+        if progress is not None:
+            progress(start + len(rows))
+    return out
+
+
+def belief_at(world: World, path: Path, origin: int):
+    """The belief of one path after its reading number `origin`."""
+    return at(eqx.filter_jit(assimilate)(world, path), origin)

@@ -1,0 +1,68 @@
+"""Futures: what a simulation returns: draws, bands, the verdict on support and the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from .record import Record
+from .spec import WorldSpec
+
+Verdict = Literal["inside", "edge", "outside"]
+
+
+@dataclass(frozen=True)
+class Support:
+    """Whether the data cover the question that was asked, and why not."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Futures:
+    """Draws of one subject's future with a calibrated band; times count from the last reading used.
+
+    `low` and `high` hold the whole path with probability `level` where `band` is "joint", each time by
+    itself where it is "pointwise"; `level` is None where no promise could be calibrated.
+    """
+
+    spec: WorldSpec
+    times: Float[np.ndarray, " t"]
+    draws: Float[np.ndarray, "n t d"]
+    median: Float[np.ndarray, "t d"]
+    low: Float[np.ndarray, "t d"]
+    high: Float[np.ndarray, "t d"]
+    level: float | None
+    band: Literal["joint", "pointwise"]
+    support: Support
+    record: Record
+    plan: tuple[dict[str, Any], ...] = ()
+    against: Futures | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `biowm simulate --json` prints."""
+
+        def numbers(array: np.ndarray) -> dict[str, list[float]]:
+            return {c.name: array[:, j].tolist() for j, c in enumerate(self.spec.channels)}
+
+        body = {
+            "times": self.times.tolist(),
+            "clock": self.spec.clock,
+            "channels": [c.name for c in self.spec.channels],
+            "units": {c.name: c.unit for c in self.spec.channels},
+            "median": numbers(self.median),
+            "low": numbers(self.low),
+            "high": numbers(self.high),
+            "level": self.level,
+            "band": self.band,
+            "support": {"verdict": self.support.verdict, "reasons": list(self.support.reasons)},
+            "plan": list(self.plan),
+            "record": self.record.to_json(),
+        }
+        if self.against is not None:
+            body["against"] = self.against.to_json()
+        return body

@@ -1,0 +1,127 @@
+"""THE rollout: one scan over irregular times, vmapped over draws, subjects and candidate schedules.
+
+Noise is keyed by (draw, absolute time): a rollout split at any time equals the whole, and counterfactuals
+that share a key share their noise.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from .path import Path
+from .schedule import Schedule, between
+from .world import Belief, State, World
+
+_DRAW, _READ = 1, 2  # streams of noise: drawing the state, taking a reading (stepping uses the time alone)
+
+
+def _at(key: PRNGKeyArray, t: Float[Array, ""]) -> PRNGKeyArray:
+    """The key of the noise at absolute time `t`."""
+    return jax.random.fold_in(key, jax.lax.bitcast_convert_type(t.astype(jnp.float32), jnp.uint32))
+
+
+def _keep(new: eqx.Module, old: eqx.Module, move: Bool[Array, ""]) -> eqx.Module:
+    return jax.tree.map(lambda a, b: jnp.where(move, a, b), new, old)
+
+
+def unroll(
+    world: World, state: State, plan: Schedule, times: Float[Array, " t"], *, key: PRNGKeyArray
+) -> tuple[State, Float[Array, "t d"]]:
+    """Carry one state through `times`; returns the last state and a reading at each time.
+
+    Times not after the state's own leave it as it is, so padding and repeats are harmless.
+    """
+    n_actions = len(world.spec.actions)
+
+    def body(now: State, until: Float[Array, ""]) -> tuple[State, Float[Array, " d"]]:
+        rate, bolus = between(plan, now.t, until, n_actions)
+        noise = _at(key, until)
+        after = world.step(world.impulse(now, bolus), rate, jnp.maximum(until - now.t, 0.0), key=noise)
+        after = _keep(after, now, until > now.t)
+        reading = world.observe(after).sample(key=jax.random.fold_in(noise, _READ))
+        return after, reading
+
+    return jax.lax.scan(body, state, times)
+
+
+def draw_states(world: World, belief: Belief, *, key: PRNGKeyArray, draws: int) -> State:
+    """`draws` states from one belief (leading axis: draws); draw i depends on (key, i) alone."""
+    keys = _draw_keys(key, draws)
+    return jax.vmap(lambda k: world.draw(belief, key=jax.random.fold_in(k, _DRAW)))(keys)
+
+
+def resume(
+    world: World, states: State, plan: Schedule, times: Float[Array, " t"], *, key: PRNGKeyArray
+) -> tuple[State, Float[Array, "n t d"]]:
+    """Go on from drawn states under the same key: what `rollout` does after drawing."""
+    keys = _draw_keys(key, states.t.shape[0])
+    return jax.vmap(lambda s, k: unroll(world, s, plan, times, key=k))(states, keys)
+
+
+def rollout(
+    world: World,
+    belief: Belief,
+    plan: Schedule,
+    times: Float[Array, " t"],
+    *,
+    key: PRNGKeyArray,
+    draws: int,
+) -> Float[Array, "n t d"]:
+    """`draws` futures of one subject at `times` (absolute, world clock), free-running under `plan`.
+
+    Returns readings in the channels' units. Callers vmap over subjects and candidate schedules and jit.
+    """
+    return resume(world, draw_states(world, belief, key=key, draws=draws), plan, times, key=key)[1]
+
+
+def assimilate(world: World, path: Path, until: Float[Array, ""] | None = None) -> Belief:
+    """The belief after each time of one path, stacked along T; readings after `until` are not looked at."""
+    n_actions = len(world.spec.actions)
+    start = eqx.tree_at(lambda b: b.t, world.begin(path.traits), path.t[0])
+
+    def body(belief: Belief, now: tuple[Array, Array]) -> tuple[Belief, Belief]:
+        t, x = now
+        rate, bolus = between(path.plan, belief.t, t, n_actions)
+        move = t > belief.t
+        ahead = world.predict(world.impulse(belief, bolus), rate, jnp.maximum(t - belief.t, 0.0))
+        belief = _keep(ahead, belief, move)
+        mask = jnp.isfinite(x)
+        if until is not None:
+            mask = mask & (t <= until)
+        read = world.update(belief, jnp.where(mask, x, 0.0), mask)
+        belief = _keep(read, belief, jnp.any(mask))
+        return belief, belief
+
+    return jax.lax.scan(body, start, (path.t, path.x))[1]
+
+
+def at(beliefs: Belief, index: Array | int) -> Belief:
+    """The belief at one time of the stack that `assimilate` returns."""
+    return jax.tree.map(lambda leaf: leaf[index], beliefs)
+
+
+def _draw_keys(key: PRNGKeyArray, draws: int) -> PRNGKeyArray:
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(draws, dtype=jnp.uint32))
+
+
+def time_grid(
+    start: float, wanted: np.ndarray, spacing: float
+) -> tuple[Float[np.ndarray, " t"], np.ndarray]:
+    """A grid from `start` through all `wanted` times with no step much longer than `spacing`.
+
+    Returns the grid (without `start`) and the index of each wanted time in it. Gaps up to 1.5 spacings
+    are left alone: visits are never regular, and a learned transition knows the length of its step.
+    """
+    marks = np.unique(np.concatenate([[start], np.asarray(wanted, float)]))
+    marks = marks[marks >= start]
+    pieces = []
+    for a, b in zip(marks[:-1], marks[1:], strict=True):
+        n = max(1, int(np.ceil((b - a) / spacing - 0.5)))
+        pieces.append(np.linspace(a, b, n + 1)[1:])
+    grid = np.concatenate(pieces) if pieces else np.empty(0)
+    index = np.searchsorted(grid, np.asarray(wanted, float) - 1e-9)
+    return grid.astype(np.float32), index

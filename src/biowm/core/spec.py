@@ -1,0 +1,118 @@
+"""What a world is made of: channels that are read, actions that can be taken, traits that stay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from . import units
+
+Link = Literal["log", "logit", "real"]
+ActionKind = Literal["bolus", "rate", "switch"]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One measured variable, in `unit`; `floor` is the level below which readings carry no information.
+
+    `resolution` is the smallest step of the instrument: no band is narrower. `role` is "target" for a
+    channel that is forecast and scored and "covariate" for one that only informs the others.
+    """
+
+    name: str
+    unit: str
+    link: Link = "real"
+    low: float | None = None
+    high: float | None = None
+    floor: float = 0.0
+    resolution: float = 0.0
+    lloq: float | None = None
+    role: Literal["target", "covariate"] = "target"
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class ActionCard:
+    """One admissible intervention; a bolus is in `unit`, a rate in `unit` (per time), a switch is 0 or 1."""
+
+    name: str
+    unit: str
+    kind: ActionKind = "rate"
+    low: float = 0.0
+    high: float | None = None
+    target: str | None = None
+    evidence: str | None = None
+
+
+@dataclass(frozen=True)
+class Trait:
+    """A property of a subject that does not change; a category is coded over `levels`."""
+
+    name: str
+    unit: str = ""
+    kind: Literal["real", "category"] = "real"
+    levels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """Channels, actions, traits and the unit of time (`clock`) of one world."""
+
+    name: str
+    clock: str
+    channels: tuple[Channel, ...]
+    actions: tuple[ActionCard, ...] = ()
+    traits: tuple[Trait, ...] = ()
+    regime: Literal["path"] = "path"
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.channels] + [a.name for a in self.actions]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"names used twice in world {self.name!r}: {', '.join(twice)}")
+        if not self.channels:
+            raise ValueError(f"world {self.name!r} has no channel")
+        for item in (*self.channels, *self.actions):
+            units.parse(item.unit)
+        units.parse(self.clock)
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Indices of the channels that are forecast and scored."""
+        return tuple(i for i, c in enumerate(self.channels) if c.role == "target")
+
+    @property
+    def trait_width(self) -> int:
+        """Length of the trait vector: one number a real trait, one per level of a category."""
+        return sum(1 if t.kind == "real" else len(t.levels) for t in self.traits)
+
+    def channel(self, name: str) -> int:
+        """Index of a channel by name; KeyError names the channels there are."""
+        return _find(name, [c.name for c in self.channels], "channel")
+
+    def action(self, name: str) -> int:
+        """Index of an action card by name; KeyError names the actions there are."""
+        return _find(name, [a.name for a in self.actions], "action")
+
+
+def _find(name: str, names: list[str], what: str) -> int:
+    if name not in names:
+        raise KeyError(f"unknown {what} {name!r}; this world has: {', '.join(names) or 'none'}")
+    return names.index(name)
+
+
+def spec_to_json(spec: WorldSpec) -> dict:
+    """The spec as plain JSON data."""
+    return asdict(spec)
+
+
+def spec_from_json(data: dict) -> WorldSpec:
+    """The inverse of `spec_to_json`."""
+    return WorldSpec(
+        name=data["name"],
+        clock=data["clock"],
+        channels=tuple(Channel(**c) for c in data["channels"]),
+        actions=tuple(ActionCard(**a) for a in data["actions"]),
+        traits=tuple(Trait(**{**t, "levels": tuple(t["levels"])}) for t in data["traits"]),
+        regime=data["regime"],
+    )

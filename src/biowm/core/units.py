@@ -1,0 +1,106 @@
+"""Units: one pint registry that knows the units of biology and medicine."""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+
+_DEFINITIONS = (
+    "international_unit = [international_unit] = IU",
+    "insulin_unit = [insulin_unit] = U_insulin",
+    "equivalent = [charge_equivalent] = Eq",
+    "cell = [cell] = cells",
+    "multiplicity_of_infection = [infection] = MOI",
+    "beat = [beat] = beats",
+    "bpm = beat / minute",
+    "copy = [copy] = copies",
+    "reading = [reading] = readings",
+    "percent_confluence = [confluence] = pct_confluence",
+)
+_BARE_U = re.compile(r"(?<![A-Za-z_])U(?![A-Za-z_])")
+_QUANTITY = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$")
+
+
+class UnitError(ValueError):
+    """A unit that is unknown, ambiguous or of the wrong dimension."""
+
+
+@functools.cache
+def registry():
+    """The shared pint registry (built on first use: pint takes a while to import)."""
+    import pint
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ureg = pint.UnitRegistry(on_redefinition="ignore", cache_folder=None)
+        for line in _DEFINITIONS:
+            ureg.define(line)
+    return ureg
+
+
+@functools.lru_cache(maxsize=512)
+def parse(unit: str):
+    """The pint unit called `unit`. Raises UnitError for unknown units and for a bare `U`."""
+    text = unit.strip()
+    if _BARE_U.search(text):
+        raise UnitError(
+            f"unit {unit!r}: a bare 'U' is ambiguous; write 'IU' (international unit), "
+            "'U_insulin' or 'enzyme_unit'"
+        )
+    import pint
+
+    text = text.replace("%", "percent").replace("µ", "u").replace("μ", "u")
+    try:
+        return registry().Unit(text if text else "dimensionless")
+    except (
+        pint.errors.PintError,
+        AssertionError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        SyntaxError,
+    ):
+        raise UnitError(f"unknown unit {unit!r}") from None
+
+
+def _kind(unit: str) -> tuple:
+    """Dimensions before cancellation, so that mg/kg and % stay different things."""
+    parts: dict[str, int | float] = {}
+    ureg = registry()
+    for name, power in parse(unit)._units.items():
+        dims = ureg.get_dimensionality(name)
+        label = "*".join(f"{d}^{p}" for d, p in sorted(dims.items()))
+        if label:
+            side = f"{label} {'per' if power < 0 else 'of'}"
+            parts[side] = parts.get(side, 0) + power
+    return tuple(sorted(parts.items()))
+
+
+@functools.lru_cache(maxsize=512)
+def factor(source: str, target: str) -> float:
+    """The number that turns a value in `source` into one in `target`.
+
+    Raises UnitError where the dimensions differ; a ratio such as mg/kg never becomes %.
+    """
+    a, b = parse(source), parse(target)
+    if a.dimensionality != b.dimensionality or (a.dimensionless and _kind(source) != _kind(target)):
+        raise UnitError(
+            f"unit mismatch: {source!r} cannot be turned into {target!r} "
+            f"({a.dimensionality or 'dimensionless'} against {b.dimensionality or 'dimensionless'})"
+        )
+    try:
+        return float(registry().Quantity(1.0, a).to(b).magnitude)
+    except Exception as error:  # offset units such as degC to kelvin
+        raise UnitError(f"cannot convert {source!r} to {target!r}: {error}") from None
+
+
+def quantity(text: str, unit: str, what: str = "value") -> float:
+    """Read '365 d' as a number in `unit`; a number without a unit is refused.
+
+    Raises UnitError, naming `what`, the text found and the unit expected.
+    """
+    match = _QUANTITY.match(text)
+    if not match or not match.group(2):
+        raise UnitError(f"{what}: found {text!r}, expected a number with a unit such as '28 {unit}'")
+    return float(match.group(1)) * factor(match.group(2), unit)
