@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from .buckets import bucket
 from .path import Path, take
@@ -33,7 +33,7 @@ class Queries:
 @eqx.filter_jit
 def _ask(
     world: World, paths: Path, subject: jax.Array, origin: jax.Array, times: jax.Array, plans: Schedule,
-    keys: PRNGKeyArray, draws: int,
+    keys: Key[Array, " q"], draws: int,
 ) -> jax.Array:  # fmt: skip
     beliefs = jax.vmap(lambda path: assimilate(world, path))(paths)
 

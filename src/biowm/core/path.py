@@ -26,7 +26,7 @@ class Path(eqx.Module):
     x: Float[Array | np.ndarray, "*b t d"]
     plan: Schedule
     traits: Float[Array | np.ndarray, "*b s"]
-    event: Int[Array | np.ndarray, "*b"]
+    event: Int[Array | np.ndarray | np.generic, "*b"] | int
 
 
 def _pad(path: Path, times: int, plans: int) -> Path:

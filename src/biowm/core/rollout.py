@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from .path import Path
 from .schedule import Schedule, between
@@ -104,7 +104,7 @@ def at(beliefs: Belief, index: Array | int) -> Belief:
     return jax.tree.map(lambda leaf: leaf[index], beliefs)
 
 
-def _draw_keys(key: PRNGKeyArray, draws: int) -> PRNGKeyArray:
+def _draw_keys(key: PRNGKeyArray, draws: int) -> Key[Array, " n"]:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(draws, dtype=jnp.uint32))
 
 
