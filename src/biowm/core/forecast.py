@@ -65,9 +65,9 @@ def forecast(
     n_query, n_time = queries.times.shape
     width = len(world.spec.channels)
     horizon = bucket(n_time)
-    times = np.concatenate(
-        [queries.times, np.repeat(queries.times[:, -1:], horizon - n_time, axis=1)], axis=1
-    ).astype(np.float32)
+    times = np.concatenate([queries.times, np.repeat(queries.times[:, -1:], horizon - n_time, axis=1)], axis=1).astype(
+        np.float32
+    )
     size = int(min(bucket(n_query), max(8, budget // (draws * horizon * width))))
     out = np.empty((n_query, draws, n_time, width), np.float32)
     for start in range(0, n_query, size):
@@ -76,9 +76,10 @@ def forecast(
         who, place = np.unique(queries.subject[full], return_inverse=True)
         whole = np.concatenate([who, np.repeat(who[-1:], bucket(len(who)) - len(who))])
         group = take(paths, whole)
-        asked = take(paths, queries.subject[full]).plan if plans is None else jax.tree.map(lambda a: np.asarray(a)[full], plans)
+        asked = take(paths, queries.subject[full]).plan if plans is None else take(plans, full)
         keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.asarray(queries.subject[full]))
-        got = _ask(world, group, jnp.asarray(place), jnp.asarray(queries.origin[full]), jnp.asarray(times[full]), asked, keys, draws)
+        origin, when = jnp.asarray(queries.origin[full]), jnp.asarray(times[full])
+        got = _ask(world, group, jnp.asarray(place), origin, when, asked, keys, draws)
         out[rows] = np.asarray(got)[: len(rows), :, :n_time]
         if progress is not None:
             progress(start + len(rows))

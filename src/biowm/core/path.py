@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from .arrays import AnyArray
 from .buckets import bucket
 from .schedule import Schedule
 
 RUNNING, ENDED, CENSORED = 0, 1, 2
+Stacked = TypeVar("Stacked", "Path", Schedule)
 
 
 class Path(eqx.Module):
@@ -22,11 +25,11 @@ class Path(eqx.Module):
     Stacked paths have a leading axis B.
     """
 
-    t: Float[Array | np.ndarray, "*b t"]
-    x: Float[Array | np.ndarray, "*b t d"]
+    t: Float[AnyArray, "*b t"]
+    x: Float[AnyArray, "*b t d"]
     plan: Schedule
-    traits: Float[Array | np.ndarray, "*b s"]
-    event: Int[Array | np.ndarray | np.generic, "*b"] | int
+    traits: Float[AnyArray, "*b s"]
+    event: Int[AnyArray | np.generic, "*b"] | int
 
 
 def _pad(path: Path, times: int, plans: int) -> Path:
@@ -36,7 +39,7 @@ def _pad(path: Path, times: int, plans: int) -> Path:
     x = np.concatenate([x, np.full((extra, x.shape[1]), np.nan, np.float32)])
     more = plans - len(path.plan.card)
 
-    def grow(values: np.ndarray, fill: float) -> np.ndarray:
+    def grow(values: AnyArray, fill: float) -> np.ndarray:
         values = np.asarray(values)
         return np.concatenate([values, np.full(more, fill, values.dtype)])
 
@@ -60,13 +63,13 @@ def stack(paths: Sequence[Path]) -> Path:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
 
 
-def take(paths: Path, index) -> Path:
-    """Rows of stacked paths, by index or slice (NumPy arrays)."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], paths)
+def take(stacked: Stacked, index: slice | Sequence[int] | np.ndarray) -> Stacked:
+    """Rows of stacked paths or schedules (NumPy arrays)."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], stacked)
 
 
 def lengths(paths: Path) -> Int[np.ndarray, " b"]:
     """Number of times of each stacked path that hold at least one reading, counted to the last such time."""
-    seen = np.isfinite(np.asarray(paths.x)).any(-1)
+    seen = np.any(np.isfinite(paths.x), axis=-1)
     last = seen.shape[1] - np.argmax(seen[:, ::-1], axis=1)
     return np.where(seen.any(1), last, 0)

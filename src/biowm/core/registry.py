@@ -13,6 +13,7 @@ import importlib.util
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Literal, TypeVar
 
 Group = Literal["worlds", "models", "tasks", "gates", "planners"]
@@ -24,7 +25,7 @@ _HOMES = {
     "planners": "biowm.plan.planners",
 }
 _found: dict[tuple[str, str], Any] = {}
-T = TypeVar("T")
+T = TypeVar("T", bound=type | FunctionType)
 
 
 def register(group: Group, name: str) -> Callable[[T], T]:

@@ -6,6 +6,8 @@ that share a key share their noise.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from .path import Path
 from .schedule import Schedule, between
-from .world import Belief, State, World
+from .world import Belief, Moment, State, World
 
 _DRAW, _READ = 1, 2  # streams of noise: drawing the state, taking a reading (stepping uses the time alone)
 
@@ -24,7 +26,7 @@ def _at(key: PRNGKeyArray, t: Float[Array, ""]) -> PRNGKeyArray:
     return jax.random.fold_in(key, jax.lax.bitcast_convert_type(t.astype(jnp.float32), jnp.uint32))
 
 
-def _keep(new: eqx.Module, old: eqx.Module, move: Bool[Array, ""]) -> eqx.Module:
+def _keep(new: Moment, old: Moment, move: Bool[Array, ""]) -> Moment:
     return jax.tree.map(lambda a, b: jnp.where(move, a, b), new, old)
 
 
@@ -108,9 +110,7 @@ def _draw_keys(key: PRNGKeyArray, draws: int) -> Key[Array, " n"]:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(draws, dtype=jnp.uint32))
 
 
-def time_grid(
-    start: float, wanted: np.ndarray, spacing: float
-) -> tuple[Float[np.ndarray, " t"], np.ndarray]:
+def time_grid(start: float, wanted: np.ndarray, spacing: float) -> tuple[Float[np.ndarray, " t"], np.ndarray]:
     """A grid from `start` through all `wanted` times with no step much longer than `spacing`.
 
     Returns the grid (without `start`) and the index of each wanted time in it. Gaps up to 1.5 spacings
@@ -119,7 +119,7 @@ def time_grid(
     marks = np.unique(np.concatenate([[start], np.asarray(wanted, float)]))
     marks = marks[marks >= start]
     pieces = []
-    for a, b in zip(marks[:-1], marks[1:], strict=True):
+    for a, b in pairwise(marks):
         n = max(1, int(np.ceil((b - a) / spacing - 0.5)))
         pieces.append(np.linspace(a, b, n + 1)[1:])
     grid = np.concatenate(pieces) if pieces else np.empty(0)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .arrays import AnyArray
 from .buckets import bucket
 
 
@@ -20,11 +21,11 @@ class Schedule(eqx.Module):
     `assigned` says that an entry was set by us or by randomisation, not merely observed.
     """
 
-    card: Int[Array | np.ndarray, "*b k"]
-    dose: Float[Array | np.ndarray, "*b k"]
-    onset: Float[Array | np.ndarray, "*b k"]
-    stop: Float[Array | np.ndarray, "*b k"]
-    assigned: Bool[Array | np.ndarray, "*b k"]
+    card: Int[AnyArray, "*b k"]
+    dose: Float[AnyArray, "*b k"]
+    onset: Float[AnyArray, "*b k"]
+    stop: Float[AnyArray, "*b k"]
+    assigned: Bool[AnyArray, "*b k"]
 
 
 class Entry(NamedTuple):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
-Numbers = Float[Array | np.ndarray, "..."]
+from .arrays import AnyArray
+
+Numbers = Float[AnyArray, "..."]
+Answers = Bool[AnyArray, "..."]
 
 
-def _space(*values: object):
+def _space(*values: object) -> Any:
     """The array module of the arguments: jax.numpy where any of them is a JAX array."""
     return jnp if any(isinstance(v, jax.Array) for v in values) else np
 
@@ -21,7 +25,7 @@ def crps(
     draws: Numbers,
     truth: Numbers,
     *,
-    weights: Float[Array | np.ndarray, " n"] | None = None,
+    weights: Float[AnyArray, " n"] | None = None,
     fair: bool = True,
     axis: int = 0,
 ) -> Numbers:
@@ -88,14 +92,14 @@ def conformal_radius(scores: Float[np.ndarray, " k"], units: np.ndarray, level: 
     return float(scores[order[rank]]) if rank < len(scores) else math.inf
 
 
-def inside(low: Numbers, high: Numbers, truth: Numbers) -> Bool[Array | np.ndarray, "..."]:
+def inside(low: Numbers, high: Numbers, truth: Numbers) -> Answers:
     """Whether each truth lies in its interval, ends included; a missing (NaN) truth does not."""
     return _space(low, high, truth).asarray((truth >= low) & (truth <= high))
 
 
 def inside_jointly(
     low: Numbers, high: Numbers, truth: Numbers, axis: int | tuple[int, ...] = -1
-) -> Bool[Array | np.ndarray, "..."]:
+) -> Answers:
     """Whether the whole path along `axis` lies in its band; missing (NaN) truths are passed over."""
     xp = _space(low, high, truth)
     return xp.asarray((inside(low, high, truth) | xp.isnan(truth)).all(axis))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
+from typing import Any
 
 _DEFINITIONS = (
     "international_unit = [international_unit] = IU",
@@ -45,8 +46,7 @@ def parse(unit: str):
     text = unit.strip()
     if _BARE_U.search(text):
         raise UnitError(
-            f"unit {unit!r}: a bare 'U' is ambiguous; write 'IU' (international unit), "
-            "'U_insulin' or 'enzyme_unit'"
+            f"unit {unit!r}: a bare 'U' is ambiguous; write 'IU' (international unit), 'U_insulin' or 'enzyme_unit'"
         )
     import pint
 
@@ -66,9 +66,9 @@ def parse(unit: str):
 
 def _kind(unit: str) -> tuple:
     """Dimensions before cancellation, so that mg/kg and % stay different things."""
-    parts: dict[str, int | float] = {}
+    parts: dict[str, Any] = {}
     ureg = registry()
-    for name, power in parse(unit)._units.items():
+    for name, power in dict[str, Any](parse(unit)._units).items():
         dims = ureg.get_dimensionality(name)
         label = "*".join(f"{d}^{p}" for d, p in sorted(dims.items()))
         if label:

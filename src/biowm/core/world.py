@@ -73,9 +73,7 @@ class World(eqx.Module):
         """One state from the belief."""
 
     @abstractmethod
-    def step(
-        self, state: State, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> State:
+    def step(self, state: State, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray) -> State:
         """The transition: `action` (mean rates) in force on [t, t + dt)."""
 
     @abstractmethod

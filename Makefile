@@ -1,0 +1,62 @@
+# One command each: `make help`. Needs only Python >= 3.11 and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+EXTRAS := cell,patient,surgery,fields,studio,govern,ray,dev
+OUT ?= demo_out
+
+# Two cores are shared by XLA, BLAS and worker processes: one thread each, which also keeps sums in one order.
+export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.5
+
+# Real data, where the folder beside this one has them.
+ifneq ($(wildcard ../shared/data),)
+export BIOWM_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: help venv demo test test-slow check format bench-ias clean
+.DEFAULT_GOAL := help
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+venv: $(STAMP)  ## set up .venv with everything but [bench] and [peers]
+
+# The stamp is the last thing written: a half-built environment has none and is built anew.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=...")'
+	@test -e $@ || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $@
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet --no-deps "icu-sepsis>=2"  # only its tables are used
+	@touch $@
+
+demo: venv  ## the main job on a simulated cohort; report in demo_out/
+	$(BIN)/biowm demo --out $(OUT)
+
+test: venv  ## every quick test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: venv  ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+check: venv  ## lint, format, types, rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: venv  ## put the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-ias: venv  ## the benchmark on the real cohort of intermittent androgen suppression
+	$(BIN)/biowm bench run ias
+
+clean:  ## remove what was built, but not the data
+	rm -rf $(VENV) $(OUT) build dist .jax_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
