@@ -1,0 +1,1 @@
+"""How real data come in: the study file, tables, paths, splits, audits and the sets we know."""

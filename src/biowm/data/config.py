@@ -1,0 +1,298 @@
+"""The study file: what a user writes about a table, checked key by key (DESIGN: the study file)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from biowm.core import units
+from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
+
+from .keys import Keys, closest, read_yaml, refuse
+
+_LATER = {"control", "context", "layer"}
+_LATER_LINKS = {"ordered", "ordinal"}
+
+
+def _unit(text: str) -> str:
+    units.parse(text)
+    return text
+
+
+def _clock(text: str) -> str:
+    for like in ("s", "reading"):
+        try:
+            units.factor(text, like)
+        except units.UnitError:
+            continue
+        return text
+    raise ValueError(f"the unit {text!r} is not one of time; expected d, h, min, s, week, month, yr or reading")
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Unit = Annotated[str, BeforeValidator(_text), AfterValidator(_unit)]
+Text = Annotated[str, BeforeValidator(_text)]
+Columns = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
+
+
+class Time(Keys):
+    """The column that says when, in `unit` or as dates (read by `format` where it is given)."""
+
+    column: str
+    unit: Annotated[str, AfterValidator(_clock)]
+    format: str | None = None
+
+
+class _Bounded(Keys):
+    unit: Unit
+    low: float | None = None
+    high: float | None = None
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> _Bounded:
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        return self
+
+
+class Measured(_Bounded):
+    """One channel: a column of readings in `unit`."""
+
+    link: Literal["log", "logit", "real"] = "real"
+    floor: float = Field(default=0.0, ge=0)
+    resolution: float = Field(default=0.0, ge=0)
+    lloq: float | None = None
+    blank: float | None = None
+    code: str | None = None
+
+    @field_validator("link", mode="before")
+    @classmethod
+    def _known_link(cls, link: Any) -> Any:
+        if link in _LATER_LINKS:
+            raise ValueError(f"link {link!r} is not built yet; expected log, logit or real")
+        return link
+
+    @model_validator(mode="after")
+    def _logit_is_bounded(self) -> Measured:
+        if self.link == "logit" and (self.low is None or self.high is None):
+            raise ValueError("link logit needs both low and high")
+        return self
+
+
+class Covariate(_Bounded):
+    """Something read along the way that informs the channels and is not scored."""
+
+    link: Literal["log", "logit", "real"] = "real"
+    floor: float = Field(default=0.0, ge=0)
+    fill: Literal["forward"] | None = None
+
+
+class Action(_Bounded):
+    """One intervention: a bolus in `unit`, a rate (the value held) or a switch (0 or 1)."""
+
+    unit: Unit = ""
+    low: float | None = 0.0
+    kind: Literal["bolus", "rate", "switch"] = "rate"
+    recorded: Literal["until_next", "since_last"] = "until_next"
+    blank: float | None = None
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _known_kind(cls, kind: Any) -> Any:
+        if kind in ("set-member", "motion"):
+            raise ValueError(f"kind {kind!r} is not built yet; expected bolus, rate or switch")
+        return kind
+
+    @model_validator(mode="after")
+    def _has_unit(self) -> Action:
+        if self.kind != "switch" and not self.unit:
+            raise ValueError("expected a unit, such as mg/d for a rate or mg for a bolus")
+        return self
+
+
+class Constant(Keys):
+    """A property of a subject: a number in `unit`, or a category."""
+
+    unit: Unit = ""
+    kind: Literal["real", "category"] = "real"
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _has_unit(self) -> Constant:
+        if self.kind == "real" and not self.unit:
+            raise ValueError("expected a unit (write unit: 1 for a plain number) or kind: category")
+        return self
+
+
+class Events(Keys):
+    """Interventions as their own table: a column per action, or the columns action, dose, onset, stop."""
+
+    table: str
+    subject: Columns | None = None
+    time: str | None = None
+    action: str = "action"
+    dose: str = "dose"
+    onset: str = "onset"
+    stop: str = "stop"
+
+
+class End(Keys):
+    """Which values of `column` say that a subject ended (death, failure) or left."""
+
+    column: str
+    ended: tuple[Text, ...] = ()
+    censored: tuple[Text, ...] = ()
+
+
+class Assignment(Keys):
+    """How the actions came about: what the word "effect" would need."""
+
+    kind: Literal["randomised", "protocol", "observed"] = "observed"
+    given: tuple[str, ...] = ()
+
+
+class Shares(Keys):
+    """Which subjects are held out: shares of the units `by`, or the words in `column`."""
+
+    by: str = "subject"
+    test: float = Field(default=0.2, ge=0, lt=1)
+    calibrate: float = Field(default=0.2, ge=0, lt=1)
+    column: str | None = None
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Shares:
+        if self.test + self.calibrate >= 1:
+            raise ValueError(f"test {self.test:g} and calibrate {self.calibrate:g} leave nothing to train on")
+        return self
+
+
+class LimitText(Keys):
+    """A limit every plan must keep, in the words of `plan --limit`."""
+
+    name: str
+    rule: str
+    severity: Literal["hard", "soft"] = "hard"
+    source: str | None = None
+
+
+class Use(Keys):
+    """What the data may be used for."""
+
+    purpose: str = "research"
+    licence: str | None = None
+    cite: str | None = None
+
+
+class StudyConfig(Keys):
+    """A whole study file; everything but table, subject, time and channels may be left out."""
+
+    study: str = "study"
+    table: str
+    format: Literal["csv", "tsv", "parquet", "xlsx"] | None = None
+    columns: tuple[str, ...] | None = None
+    na: tuple[Text, ...] = ()
+    regime: Literal["path"] = "path"
+    subject: Columns
+    time: Time
+    horizons: tuple[int | str, ...] = ()
+    channels: dict[str, Measured] = Field(min_length=1)
+    actions: dict[str, Action] = {}
+    covariates: dict[str, Covariate] = {}
+    traits: dict[str, Constant] = {}
+    groups: dict[str, Columns] = {}
+    events: Events | None = None
+    end: End | None = None
+    assignment: Assignment = Assignment()
+    split: Shares = Shares()
+    limits: tuple[LimitText, ...] = ()
+    use: Use = Use()
+    duplicates: Literal["replicate", "mean"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_paths(cls, data: Any) -> Any:
+        later = _LATER & set(data) if isinstance(data, dict) else set()
+        cloud = isinstance(data, dict) and data.get("regime") not in (None, "path")
+        listed = isinstance(data, dict) and isinstance(data.get("actions"), dict) and "from" in data["actions"]
+        if later or cloud or listed:
+            what = sorted(later) or (["actions.from"] if listed else [f"regime {data['regime']}"])
+            raise ValueError(f"{', '.join(what)}: screens (clouds) are not built yet; expected regime: path")
+        return data
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _known_format(cls, value: Any) -> Any:
+        if value in ("nonmem", "h5ad", "meds"):
+            raise ValueError(f"format {value!r} is not built yet; expected csv, tsv, parquet or xlsx")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        for horizon in self.horizons:
+            clock_horizon(horizon, self.time.unit, 1.0)
+        names = [*self.channels, *self.covariates, *self.actions]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: one name for two things among channels, covariates and actions")
+        if self.split.by not in ("subject", *self.groups):
+            raise ValueError(
+                f"split.by {self.split.by!r} is no group{closest(self.split.by, ['subject', *self.groups])}"
+            )
+        return self
+
+    @property
+    def measured(self) -> dict[str, Measured | Covariate]:
+        """Channels, then covariates: the order of the axis D."""
+        return {**self.channels, **self.covariates}
+
+
+def clock_horizon(horizon: int | str, clock: str, spacing: float) -> float:
+    """A declared horizon in clock units: a quantity ('90 d'), or a number of readings `spacing` apart."""
+    text = str(horizon).strip()
+    value = int(text) * spacing if text.isdigit() else units.quantity(text, clock, "horizon")
+    if value <= 0:
+        raise ValueError(f"horizon {horizon!r} is not ahead")
+    return value
+
+
+def parse(data: Any, file: object = "study") -> StudyConfig:
+    """The study that plain data describe. Raises BadInput naming `file` and the key."""
+    try:
+        return StudyConfig.model_validate(data)
+    except ValidationError as error:
+        raise refuse(error, file) from None
+
+
+def read(file: Path) -> StudyConfig:
+    """The study in a YAML file; its name defaults to the file's."""
+    data = read_yaml(file)
+    if isinstance(data, dict):
+        data = {"study": file.stem, **data}
+    return parse(data, file)
+
+
+def spec(config: StudyConfig, levels: dict[str, tuple[str, ...]]) -> WorldSpec:
+    """The world that a study describes; `levels` are the categories found in the data, by trait."""
+    channels = [
+        Channel(name, c.unit, c.link, c.low, c.high, c.floor, c.resolution, c.lloq, "target", c.code)
+        for name, c in config.channels.items()
+    ]
+    covariates = [
+        Channel(name, c.unit, c.link, c.low, c.high, c.floor, role="covariate") for name, c in config.covariates.items()
+    ]
+    actions = [
+        ActionCard(name, a.unit, a.kind, a.low or 0.0, 1.0 if a.kind == "switch" else a.high)
+        for name, a in config.actions.items()
+    ]
+    traits = [Trait(name, t.unit, t.kind, levels.get(name, ())) for name, t in config.traits.items()]
+    return WorldSpec(config.study, config.time.unit, (*channels, *covariates), tuple(actions), tuple(traits))

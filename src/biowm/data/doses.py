@@ -1,0 +1,68 @@
+"""What was given: rows of a table turned into interventions with onset and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from biowm.core.schedule import Entry, Schedule, schedule
+
+COLUMNS = ["subject", "card", "dose", "onset", "stop"]
+
+
+def doses(card: int, subject: np.ndarray, dose: np.ndarray, onset: np.ndarray, stop: np.ndarray) -> pd.DataFrame:
+    """Interventions of one action as rows; a bolus stops at its onset."""
+    return pd.DataFrame(dict(zip(COLUMNS, (subject, card, dose, onset, stop), strict=True)))
+
+
+def recorded(
+    moments: pd.DataFrame, column: str, card: int, kind: Literal["bolus", "rate", "switch"],
+    meaning: Literal["until_next", "since_last"], last: pd.Series | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """The interventions that a column records in rows sorted by subject and t.
+
+    A rate or switch holds until the subject's next row, or since the one before. The last row's value ends with
+    that row, or at `last` (by subject) where the readings go on beyond it.
+    """
+    subject, t = moments["subject"].to_numpy(), moments["t"].to_numpy()
+    dose = moments[column].to_numpy()
+    if kind == "bolus":
+        return doses(card, subject, dose, t, t)[dose != 0]
+    beside = moments.groupby("subject", sort=False)["t"].shift(-1 if meaning == "until_next" else 1)
+    if meaning == "until_next" and last is not None:
+        beside = beside.fillna(moments["subject"].map(last))
+    edge = beside.fillna(moments["t"]).to_numpy()
+    onset, stop = (t, edge) if meaning == "until_next" else (edge, t)
+    return doses(card, subject, dose, onset, stop)[(dose != 0) & (stop > onset)]
+
+
+def joined(given: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """All interventions in order, with equal doses that follow each other without a gap made one."""
+    rows = pd.concat([pd.DataFrame(columns=COLUMNS, dtype=float), *(g for g in given if len(g))], ignore_index=True)
+    rows = rows.sort_values(["subject", "card", "onset", "stop", "dose"], kind="stable", ignore_index=True)
+    before = rows.shift()
+    goes_on = (rows[["subject", "card", "dose"]] == before[["subject", "card", "dose"]]).all(axis=1)
+    goes_on &= (rows["onset"] == before["stop"]) & (rows["stop"] > rows["onset"])
+    goes_on &= before["stop"] > before["onset"]
+    run = (~goes_on).cumsum()
+    merged = rows.groupby(run, sort=False).agg(
+        {"subject": "first", "card": "first", "dose": "first", "onset": "first", "stop": "last"}
+    )
+    return merged.sort_values(["subject", "onset", "card"], kind="stable", ignore_index=True)
+
+
+def schedules(given: pd.DataFrame, starts: np.ndarray, assigned: bool) -> tuple[Schedule, ...]:
+    """One schedule a subject (coded 0, 1, ...), with times counted from the subject's start."""
+    subject = given["subject"].to_numpy(int)
+    onset, stop = (given[name].to_numpy(float) - starts[subject] for name in ("onset", "stop"))
+    card, dose = given["card"].to_numpy(int), given["dose"].to_numpy(float)
+    edges = np.searchsorted(subject, np.arange(len(starts) + 1))
+    columns = [a.tolist() for a in (card, dose, onset, stop)]
+    plans = []
+    for a, b in zip(edges[:-1], edges[1:], strict=True):
+        rows = zip(*(c[a:b] for c in columns), strict=True)
+        plans.append(schedule(Entry(*row, assigned) for row in rows))
+    return tuple(plans)

@@ -1,0 +1,129 @@
+"""Interventions in a table of their own, wide (a column per action) or long (action, dose, onset, stop)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from biowm.core.errors import BadInput, place
+
+from . import cells, values
+from .config import Action, Events, StudyConfig
+from .doses import doses, recorded
+from .keys import closest
+from .rows import tidy
+from .subjects import Who
+from .tables import Table
+
+
+def given(
+    table: Table, study: StudyConfig, who: Who, last: pd.Series, acting: list[str], dated: bool
+) -> list[pd.DataFrame]:
+    """The interventions of the events table, in rows (subject, card, dose, onset, stop).
+
+    `last` is the last time of each subject in the study's table, where an open interval ends; `acting` are the
+    actions that the study's table records already; `dated` says that its times are dates.
+    """
+    assert study.events is not None
+    label = cells.labels(table, study.events.subject or study.subject, "the name of a subject")
+    code = pd.Index(who.names).get_indexer(pd.Index(label))
+    table.note("doses of subjects that have no readings, left out", np.flatnonzero(code < 0), None)
+    read = _long if study.events.action in table.frame.columns else _wide
+    return read(table, study, study.events, code, last, acting, dated)
+
+
+def _time(table: Table, study: StudyConfig, column: str, dated: bool, *, required: bool) -> np.ndarray:
+    if cells.dated(table, study.time, column) != dated:
+        kinds = ("dates", "numbers") if dated else ("numbers", "dates")
+        raise BadInput(
+            place(file=table.files[0], column=column, found=kinds[1], expected=f"{kinds[0]}, as in the table")
+        )
+    how = cells.Reading(study.na, cells.decimal_comma(table, [column]))
+    return cells.times(table, study.time, column, how, required=required)
+
+
+def _once(table: Table, name: str, acting: list[str]) -> None:
+    if name in acting:
+        raise BadInput(
+            place(file=table.files[0], column=name, found="doses of this action in both tables", expected="one of them")
+        )
+
+
+def _wide(
+    table: Table, study: StudyConfig, events: Events, code: np.ndarray, last: pd.Series, acting: list[str], dated: bool
+) -> list[pd.DataFrame]:
+    here = {n: a for n, a in study.actions.items() if n not in acting or (a.column or n) in table.frame.columns}
+    columns = [a.column or n for n, a in here.items()]
+    how = cells.Reading(study.na, cells.decimal_comma(table, columns))
+    t = _time(table, study, events.time or study.time.column, dated, required=True)
+    frame = pd.DataFrame({"subject": code, "t": t})
+    for name, action in here.items():
+        _once(table, name, acting)
+        frame[name] = values.amounts(table, name, action, how)
+    rows = tidy(frame[code >= 0], table, list(here), study.duplicates)
+    moments = values.fill_doses(rows.moments, table, here)
+    cards = list(study.actions)
+    return [recorded(moments, n, cards.index(n), a.kind, a.recorded, last) for n, a in here.items()]
+
+
+def _long(
+    table: Table, study: StudyConfig, events: Events, code: np.ndarray, last: pd.Series, acting: list[str], dated: bool
+) -> list[pd.DataFrame]:
+    names = {a.column or n: n for n, a in study.actions.items()}
+    action = cells.words(table, events.action, ())
+    unknown = np.flatnonzero(~np.isin(action, list(names)))
+    if len(unknown):
+        word = str(action[unknown[0]])
+        raise table.bad(int(unknown[0]), events.action, word, f"a declared action{closest(word, names)}")
+    onset_column = events.time or (events.onset if events.onset in table.frame.columns else study.time.column)
+    onset = _time(table, study, onset_column, dated, required=True)
+    stop = np.full(len(onset), np.nan)
+    if events.stop in table.frame.columns:
+        stop = _time(table, study, events.stop, dated, required=False)
+    wrong = np.flatnonzero(stop < onset)
+    if len(wrong):
+        found = str(table.frame[events.stop].iloc[wrong[0]])
+        raise table.bad(int(wrong[0]), events.stop, found, f"a stop that is not before its onset ({onset_column})")
+    dose = _doses(table, study, events, action, names)
+    rows = pd.DataFrame({"subject": code, "action": action, "dose": dose, "onset": onset, "stop": stop})
+    same = rows.duplicated()
+    table.note("exact duplicate rows dropped", np.flatnonzero(same), None)
+    rows = rows[~same & (rows["subject"] >= 0)]
+    pieces = []
+    for word, name in names.items():
+        mine = rows[rows["action"] == word]
+        if len(mine):
+            _once(table, name, acting)
+            pieces.append(_span(table, events, mine, list(study.actions).index(name), study.actions[name], last))
+    return pieces
+
+
+def _doses(table: Table, study: StudyConfig, events: Events, action: np.ndarray, names: dict[str, str]) -> np.ndarray:
+    """The dose of each row of a long table; a switch needs none."""
+    dose = np.full(len(action), np.nan)
+    if events.dose in table.frame.columns or any(a.kind != "switch" for a in study.actions.values()):
+        how = cells.Reading(study.na, cells.decimal_comma(table, [events.dose]))
+        dose = cells.numbers(table, events.dose, how, switch=True)
+    for word, name in names.items():
+        card, mine = study.actions[name], action == word
+        if card.kind == "switch":
+            dose[mine & np.isnan(dose)] = 1.0
+        cells.refuse(table, events.dose, mine & np.isnan(dose), f"a dose of {word} in {card.unit}")
+        values.bounds(table, events.dose, np.where(mine, dose, np.nan), card)
+    return dose
+
+
+def _span(table: Table, events: Events, rows: pd.DataFrame, card: int, action: Action, last: pd.Series) -> pd.DataFrame:
+    """Onset and stop of one action's rows: a bolus has no length, an open interval lasts as long as the readings."""
+    onset, stop = rows["onset"].to_numpy(), rows["stop"].to_numpy(copy=True)
+    where = rows.index.to_numpy()
+    if action.kind == "bolus":
+        table.note("stop of a bolus left out", where[stop > onset], events.stop)
+        stop = onset
+    else:
+        open_end = np.isnan(stop)
+        column = events.stop if events.stop in table.frame.columns else None
+        table.note("doses without a stop held to the subject's last row", where[open_end], column)
+        stop = np.where(open_end, np.maximum(onset, rows["subject"].map(last).to_numpy(float)), stop)
+    span = doses(card, rows["subject"].to_numpy(), rows["dose"].to_numpy(), onset, stop)
+    return span[(span["dose"] != 0) & ((span["stop"] > span["onset"]) | (action.kind == "bolus"))]

@@ -1,0 +1,55 @@
+"""Ordered rows turned into one path a subject."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from biowm.core.errors import BadInput, place
+from biowm.core.path import Path
+from biowm.core.schedule import Schedule
+
+from .config import StudyConfig
+from .subjects import Who
+from .tables import Table
+
+
+def check(readings: pd.DataFrame, table: Table, study: StudyConfig, who: Who) -> None:
+    """Raise BadInput for a channel without a number and for a subject without a reading."""
+    for name, channel in study.measured.items():
+        if readings[name].isna().all():
+            column = channel.column or name
+            raise BadInput(place(file=table.files[0], column=column, found="no number in any row", expected="readings"))
+    read = readings[list(study.measured)].notna().any(axis=1)
+    seen = np.bincount(readings["subject"][read], minlength=len(who.names)) > 0
+    if not seen.all():
+        subject = int(np.flatnonzero(~seen)[0])
+        row = int(np.flatnonzero(who.code == subject)[0])
+        found = f"subject {who.names[subject]!r} without one reading of {', '.join(study.measured)}"
+        raise BadInput(place(**table.place(row), column=", ".join(study.subject)) + f": found {found}, expected at least one "
+                       "(leave out the rows of subjects that were never measured)")  # fmt: skip
+
+
+def assemble(
+    readings: pd.DataFrame, table: Table, study: StudyConfig, starts: np.ndarray, plans: tuple[Schedule, ...],
+    traits: np.ndarray, ends: np.ndarray,
+) -> tuple[Path, ...]:  # fmt: skip
+    """The paths: a time for every row with a reading, counted from the subject's first row."""
+    names = list(study.measured)
+    rows = readings[readings[names].notna().any(axis=1)]
+    forward = [n for n, c in study.covariates.items() if c.fill == "forward"]
+    if forward:
+        rows = rows.assign(**rows.groupby("subject", sort=False)[forward].ffill())
+    subject = rows["subject"].to_numpy()
+    exact = rows["t"].to_numpy() - starts[subject]
+    t, x = exact.astype(np.float32), rows[names].to_numpy(np.float32)
+    same = np.flatnonzero((np.diff(t) == 0) & (np.diff(exact) > 0) & (np.diff(subject) == 0))
+    if len(same):
+        i = int(rows.index[same[0] + 1])
+        raise table.bad(i, study.time.column, f"a time {np.diff(exact)[same[0]]:g} {study.time.unit} after the one before",
+                        "times far enough apart for single precision over the length of the path")  # fmt: skip
+    edges = np.searchsorted(subject, np.arange(len(starts) + 1))
+    return tuple(
+        Path(t[a:b], x[a:b], plan, trait, end)
+        for a, b, plan, trait, end in zip(edges[:-1], edges[1:], plans, traits, ends, strict=True)
+    )

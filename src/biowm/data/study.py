@@ -1,0 +1,132 @@
+"""A study: the paths of its subjects, what was given to them, and everything that was repaired on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from biowm.core.path import Path
+from biowm.core.record import digest
+from biowm.core.spec import WorldSpec
+
+from . import cells, doses, events, subjects, tables, values
+from . import config as configs
+from .config import LimitText, StudyConfig
+from .locate import locate
+from .paths import assemble, check
+from .rows import Rows, tidy
+from .tables import Repair, Table
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Data that are ready to be learned from; subjects, paths, starts and groups go in the same order.
+
+    `starts` are the times of t = 0 in the table (dates: clock units since 1970-01-01). `horizons` are in clock units,
+    () where none are declared. `spacing` is the median gap between readings. `given_split` holds the words train,
+    calibrate and test where the table has them.
+    """
+
+    config: StudyConfig
+    spec: WorldSpec
+    subjects: tuple[str, ...]
+    paths: tuple[Path, ...]
+    starts: tuple[float, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    horizons: tuple[float, ...]
+    spacing: float
+    limits: tuple[LimitText, ...]
+    repairs: tuple[Repair, ...]
+    sha256: str
+    given_split: tuple[str, ...] = ()
+
+
+def load(
+    source: str | File | pd.DataFrame, config: Mapping[str, Any] | None = None, *, data: str | File | None = None
+) -> Study:
+    """A study from its YAML file, or from a table (file or data frame) and its description as a dictionary.
+
+    `data` is a folder searched for tables before $BIOWM_DATA. Raises BadInput naming file, row and column.
+    """
+    if isinstance(source, pd.DataFrame):
+        return from_frame(source, config or {}, data=data)
+    if config is not None:
+        return _load(configs.parse({**config, "table": str(source)}), File.cwd(), data, "config")
+    file = File(source)
+    return _load(configs.read(file), file.parent, data, file)
+
+
+def from_frame(frame: pd.DataFrame, config: Mapping[str, Any], *, data: str | File | None = None) -> Study:
+    """A study from a data frame and its description: the keys of a study file, without table."""
+    study = configs.parse({"table": "frame", **config})
+    content = digest(frame.to_csv().encode())
+    return _build(study, tables.from_frame(frame), File.cwd(), data, "config", content)
+
+
+def _load(study: StudyConfig, base: File, data: str | File | None, name: object) -> Study:
+    paths = locate(study.table, base, data, name)
+    table, content = tables.read(paths, study.format, study.columns)
+    return _build(study, table, base, data, name, content)
+
+
+def _build(study: StudyConfig, table: Table, base: File, data: str | File | None, name: object, content: str) -> Study:
+    other = None
+    if study.events is not None:
+        other, more = tables.read(locate(study.events.table, base, data, name), None, None)
+        content = digest([content, more])
+    who = subjects.identify(table, study)
+    rows, acting = _rows(table, study, who)
+    check(rows.readings, table, study, who)
+    when = rows.moments.groupby("subject")["t"]
+    starts, last = when.min().to_numpy(), when.max()
+    cards = list(study.actions)
+    given = [
+        doses.recorded(rows.moments, a, cards.index(a), study.actions[a].kind, study.actions[a].recorded)
+        for a in acting
+    ]
+    if other is not None:
+        dated = cells.dated(table, study.time, study.time.column)
+        given += events.given(other, study, who, last, acting, dated)
+    plans = doses.schedules(doses.joined(given), starts, study.assignment.kind == "randomised")
+    traits, levels = subjects.traits(table, study, who)
+    paths = assemble(rows.readings, table, study, starts, plans, traits, subjects.ends(table, study, who))
+    gaps = np.concatenate([np.diff(np.asarray(p.t, float)) for p in paths])
+    spacing = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
+    return Study(
+        config=study,
+        spec=configs.spec(study, levels),
+        subjects=who.names,
+        paths=paths,
+        starts=tuple(starts.tolist()),
+        groups=subjects.groups(table, study, who),
+        horizons=tuple(configs.clock_horizon(h, study.time.unit, spacing) for h in study.horizons),
+        spacing=spacing,
+        limits=study.limits,
+        repairs=(*table.repairs, *(other.repairs if other is not None else ())),
+        sha256=digest([content, study.model_dump(mode="json")]),
+        given_split=subjects.given_split(table, study, who),
+    )
+
+
+def _rows(table: Table, study: StudyConfig, who: subjects.Who) -> tuple[Rows, list[str]]:
+    """The ordered rows of readings and doses, and the actions that this table records."""
+    acting = {
+        name: action
+        for name, action in study.actions.items()
+        if study.events is None or (action.column or name) in table.frame.columns
+    }
+    columns = [c.column or name for name, c in (study.measured | acting).items()]
+    how = cells.Reading(study.na, cells.decimal_comma(table, [*columns, study.time.column]))
+    frame = pd.DataFrame({"subject": who.code, "t": cells.times(table, study.time, study.time.column, how)})
+    for name, channel in study.measured.items():
+        frame[name] = values.readings(table, name, channel, how)
+    for name, action in acting.items():
+        frame[name] = values.amounts(table, name, action, how)
+    rows = tidy(frame, table, list(acting), study.duplicates)
+    readings = values.fill_readings(rows.readings, table, study.channels)
+    return Rows(readings, values.fill_doses(rows.moments, table, acting)), list(acting)

@@ -1,0 +1,116 @@
+"""Who is in the table, and what is true of each subject throughout: traits, groups, how it ended, which split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from biowm.core.errors import BadInput, place
+from biowm.core.path import CENSORED, ENDED, RUNNING
+
+from . import cells
+from .config import StudyConfig
+from .locate import natural
+from .tables import Table
+
+PARTS = ("train", "calibrate", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Who:
+    """The subjects in natural order of their names, and the number of the subject of each row."""
+
+    names: tuple[str, ...]
+    code: np.ndarray
+
+
+def identify(table: Table, study: StudyConfig) -> Who:
+    """Number the subjects of a table, independently of the order of its rows."""
+    label = cells.labels(table, study.subject, "the name of a subject")
+    names = sorted(set(label), key=natural)
+    return Who(tuple(names), pd.Index(names).get_indexer(pd.Index(label)))
+
+
+def _constant(table: Table, who: Who, column: str, value: np.ndarray, what: str) -> pd.Series:
+    """The one value of each subject, missing cells aside. Raises BadInput where a subject has two."""
+    known = pd.Series(value, index=who.code)
+    missing = (known == "") if known.dtype == object else known.isna()
+    first = known[~missing].groupby(level=0).first()
+    clash = np.flatnonzero((known != known.index.map(first)) & ~missing)
+    if len(clash):
+        i = int(clash[0])
+        subject = who.names[who.code[i]]
+        found = f"{value[i]} for subject {subject!r} that has {first[who.code[i]]} in another row"
+        raise table.bad(i, column, found, f"one {what} for each subject")
+    return first.reindex(range(len(who.names)))
+
+
+def traits(table: Table, study: StudyConfig, who: Who) -> tuple[np.ndarray, dict[str, tuple[str, ...]]]:
+    """The trait vectors [n, s] (a category as 0/1 over its levels, NaN where unknown) and the levels found."""
+    blocks, levels = [np.empty((len(who.names), 0))], {}
+    how = cells.Reading(study.na)
+    for name, trait in study.traits.items():
+        column = trait.column or name
+        if trait.kind == "real":
+            how = cells.Reading(study.na, cells.decimal_comma(table, [column]))
+            value = _constant(table, who, column, cells.numbers(table, column, how), "trait")
+            blocks.append(value.to_numpy(float)[:, None])
+        else:
+            value = _constant(table, who, column, cells.words(table, column, study.na), "trait")
+            levels[name] = tuple(sorted(set(value.dropna()), key=natural))
+            coded = value.to_numpy()[:, None] == np.array(levels[name], dtype=object)[None, :]
+            blocks.append(np.where(value.isna().to_numpy()[:, None], np.nan, coded.astype(float)))
+    return np.concatenate(blocks, axis=1).astype(np.float32), levels
+
+
+def groups(table: Table, study: StudyConfig, who: Who) -> dict[str, tuple[str, ...]]:
+    """The value of each group for each subject, '' where it is missing (refused for the group that is split by)."""
+    found = {}
+    for name, columns in study.groups.items():
+        value = _constant(table, who, columns[0], _words(table, columns, study.na), f"{name}")
+        if study.split.by == name and value.isna().any():
+            subject = who.names[int(np.flatnonzero(value.isna())[0])]
+            row = int(np.flatnonzero(who.code == who.names.index(subject))[0])
+            raise table.bad(row, columns[0], "no value", f"a {name} for subject {subject!r}: the split is by {name}")
+        found[name] = tuple(value.fillna(""))
+    return found
+
+
+def _words(table: Table, columns: Sequence[str], na: Sequence[str]) -> np.ndarray:
+    """Words from one column or several (joined with '/'); '' where any is missing."""
+    parts = [cells.words(table, column, na) for column in columns]
+    whole = np.logical_and.reduce([part != "" for part in parts])
+    return np.where(whole, np.array(["/".join(row) for row in zip(*parts, strict=True)], dtype=object), "")
+
+
+def ends(table: Table, study: StudyConfig, who: Who) -> np.ndarray:
+    """How each subject ended: RUNNING, ENDED or CENSORED."""
+    if study.end is None:
+        return np.full(len(who.names), RUNNING, np.int32)
+    word = cells.words(table, study.end.column, study.na)
+    ended, censored = np.isin(word, study.end.ended), np.isin(word, study.end.censored)
+    if not (ended | censored).any():
+        words = sorted({str(w) for w in word if w})
+        raise BadInput(
+            place(file=table.files[0], column=study.end.column, found=f"only {', '.join(words[:8]) or 'blanks'}",
+                  expected=f"one of {', '.join((*study.end.ended, *study.end.censored)) or '(key end names none)'}")
+        )  # fmt: skip
+    event = np.full(len(who.names), RUNNING, np.int32)
+    event[who.code[censored]] = CENSORED
+    event[who.code[ended]] = ENDED
+    return event
+
+
+def given_split(table: Table, study: StudyConfig, who: Who) -> tuple[str, ...]:
+    """The split word of each subject where the table has them, else (). Raises BadInput for a subject in two."""
+    column = study.split.column
+    if column is None:
+        return ()
+    word = cells.words(table, column, study.na)
+    wrong = np.flatnonzero(~np.isin(word, PARTS))
+    if len(wrong):
+        raise table.bad(int(wrong[0]), column, str(word[wrong[0]]), f"one of {', '.join(PARTS)}")
+    return tuple(_constant(table, who, column, word, "split"))

@@ -1,0 +1,64 @@
+"""Columns of readings and doses as numbers within their declared range; what a blank cell means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from . import cells
+from .config import Action, Covariate, Measured
+from .tables import Table
+
+
+def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.Reading) -> np.ndarray:
+    """The readings of one channel. Raises BadInput at a cell that is no number, out of range or off its link."""
+    column = channel.column or name
+    value = cells.numbers(table, column, how, limits=True)
+    low = 0.0 if channel.low is None and channel.link == "log" else channel.low
+    cells.bounded(table, column, value, low, channel.high, channel.unit)
+    if channel.link != "real" and channel.floor == 0:
+        edge = (value == 0) if channel.link == "log" else (value == channel.low) | (value == channel.high)
+        expected = (
+            f"no value at the edge of a {channel.link} link (or a floor: the level below which readings say nothing)"
+        )
+        cells.refuse(table, column, edge, expected)
+    return value
+
+
+def amounts(table: Table, name: str, action: Action, how: cells.Reading) -> np.ndarray:
+    """The doses of one action. Raises BadInput at a cell that is no number or out of range."""
+    column = action.column or name
+    value = cells.numbers(table, column, how, switch=action.kind == "switch")
+    bounds(table, column, value, action)
+    return value
+
+
+def bounds(table: Table, column: str, value: np.ndarray, action: Action) -> None:
+    """Raise BadInput at the first dose that `action` does not admit."""
+    if action.kind == "switch":
+        cells.refuse(table, column, np.isfinite(value) & (value != 0) & (value != 1), "0 or 1 (a switch)")
+    else:
+        cells.bounded(table, column, value, action.low, action.high, action.unit)
+
+
+def fill_doses(moments: pd.DataFrame, table: Table, actions: dict[str, Action]) -> pd.DataFrame:
+    """Blank dose cells as declared, or 0; noted unless the study file says what they mean."""
+    filled = moments.copy()
+    for name, action in actions.items():
+        if name in filled:
+            if action.blank is None:
+                where = filled.index[filled[name].isna()].to_numpy()
+                table.note("blank dose cells read as 0", where, action.column or name)
+            filled[name] = filled[name].fillna(action.blank or 0.0)
+    return filled
+
+
+def fill_readings(rows: pd.DataFrame, table: Table, channels: dict[str, Measured]) -> pd.DataFrame:
+    """Blank cells of the channels whose blanks have a declared meaning."""
+    filled = rows.copy()
+    for name, channel in channels.items():
+        if channel.blank is not None:
+            where = filled.index[filled[name].isna()].to_numpy()
+            table.note(f"blank cells read as {channel.blank:g}", where, channel.column or name)
+            filled[name] = filled[name].fillna(channel.blank)
+    return filled
