@@ -1,0 +1,1 @@
+"""Ground-truth simulators under the contract of `biowm.core.world`."""
