@@ -17,7 +17,7 @@ from .tables import Table
 
 BLANKS = frozenset({"", ".", "NA", "N/A", "n/a", "na", "NaN", "nan", "NAN", "null", "NULL", "None", "NaT", "#N/A"})
 _NUMBER = r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?"
-_COMMA = re.compile(rf"[<>≤≥]?=?\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_COMMA = re.compile(r"[<>≤≥]?=?\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3},\d{3}")
 _LIMIT = re.compile(rf"([<>≤≥])=?\s*({_NUMBER})")
 _SWITCH = {"on": 1.0, "yes": 1.0, "true": 1.0, "y": 1.0, "off": 0.0, "no": 0.0, "false": 0.0, "n": 0.0}
@@ -43,16 +43,17 @@ def _plain(cells: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(cells) or pd.api.types.is_bool_dtype(cells)
 
 
-def _missing(words: pd.Series, table: Table, column: str, na: Sequence[str]) -> pd.Series:
-    """Which cells say nothing; the user's own words for it are noted, standard blanks are not."""
-    own = [pattern for pattern in na if pattern not in BLANKS]
-    found = words.isin(BLANKS)
-    if own:
-        unique = pd.Series(words.unique())
-        said = unique[[any(fnmatch.fnmatchcase(word, pattern) for pattern in own) for word in unique]]
-        mine = words.isin(said)
-        table.note("text read as missing (na)", np.flatnonzero(mine), column)
-        found |= mine
+def blank(said: pd.Series, na: Sequence[str]) -> pd.Series:
+    """Which cells (stripped text) say nothing: the usual blanks, and the words in `na`, where * stands for anything."""
+    unique = pd.Series(said.unique(), dtype=object)
+    own = [any(fnmatch.fnmatchcase(word, pattern) for pattern in na) for word in unique]
+    return said.isin(BLANKS) | said.isin(unique[own])
+
+
+def _missing(said: pd.Series, table: Table, column: str, na: Sequence[str]) -> pd.Series:
+    """Which cells say nothing; the user's own words for it are noted, the usual blanks are not."""
+    found = blank(said, na)
+    table.note("text read as missing (na)", np.flatnonzero(found & ~said.isin(BLANKS)), column)
     return found
 
 

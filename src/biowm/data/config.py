@@ -206,10 +206,10 @@ class StudyConfig(Keys):
     time: Time
     horizons: tuple[int | str, ...] = ()
     channels: dict[str, Measured] = Field(min_length=1)
-    actions: dict[str, Action] = {}
-    covariates: dict[str, Covariate] = {}
-    traits: dict[str, Constant] = {}
-    groups: dict[str, Columns] = {}
+    actions: dict[str, Action] = Field(default_factory=dict)
+    covariates: dict[str, Covariate] = Field(default_factory=dict)
+    traits: dict[str, Constant] = Field(default_factory=dict)
+    groups: dict[str, Columns] = Field(default_factory=dict)
     events: Events | None = None
     end: End | None = None
     assignment: Assignment = Assignment()
@@ -217,6 +217,7 @@ class StudyConfig(Keys):
     limits: tuple[LimitText, ...] = ()
     use: Use = Use()
     duplicates: Literal["replicate", "mean"] | None = None
+    empty: Literal["refuse", "drop"] = "refuse"
 
     @model_validator(mode="before")
     @classmethod
@@ -239,7 +240,7 @@ class StudyConfig(Keys):
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
         for horizon in self.horizons:
-            clock_horizon(horizon, self.time.unit, 1.0)
+            clock_horizon(horizon, self.time.unit, spacing=1.0)
         names = [*self.channels, *self.covariates, *self.actions]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Literal
 
@@ -62,7 +63,7 @@ def schedules(given: pd.DataFrame, starts: np.ndarray, assigned: bool) -> tuple[
     edges = np.searchsorted(subject, np.arange(len(starts) + 1))
     columns = [a.tolist() for a in (card, dose, onset, stop)]
     plans = []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         rows = zip(*(c[a:b] for c in columns), strict=True)
         plans.append(schedule(Entry(*row, assigned) for row in rows))
     return tuple(plans)

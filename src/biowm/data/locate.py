@@ -8,7 +8,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from biowm.core.errors import BadInput, place
+from biowm.core.errors import BadInput
 
 
 def data_roots(data: Path | str | None = None) -> tuple[Path, ...]:

@@ -26,8 +26,10 @@ def check(readings: pd.DataFrame, table: Table, study: StudyConfig, who: Who) ->
         subject = int(np.flatnonzero(~seen)[0])
         row = int(np.flatnonzero(who.code == subject)[0])
         found = f"subject {who.names[subject]!r} without one reading of {', '.join(study.measured)}"
-        raise BadInput(place(**table.place(row), column=", ".join(study.subject)) + f": found {found}, expected at least one "
-                       "(leave out the rows of subjects that were never measured)")  # fmt: skip
+        expected = "at least one reading a subject (empty: drop leaves such subjects out)"
+        raise BadInput(
+            f"{place(**table.place(row), column='/'.join(study.subject))}: found {found}, expected {expected}"
+        )
 
 
 def assemble(
@@ -46,8 +48,9 @@ def assemble(
     same = np.flatnonzero((np.diff(t) == 0) & (np.diff(exact) > 0) & (np.diff(subject) == 0))
     if len(same):
         i = int(rows.index[same[0] + 1])
-        raise table.bad(i, study.time.column, f"a time {np.diff(exact)[same[0]]:g} {study.time.unit} after the one before",
-                        "times far enough apart for single precision over the length of the path")  # fmt: skip
+        gap = f"a time {np.diff(exact)[same[0]]:g} {study.time.unit} after the one before"
+        expected = "times far enough apart for single precision over the length of the path"
+        raise table.bad(i, study.time.column, gap, expected)
     edges = np.searchsorted(subject, np.arange(len(starts) + 1))
     return tuple(
         Path(t[a:b], x[a:b], plan, trait, end)

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from biowm.core.errors import place
+
 from .tables import Table
 
 MOMENT = ["subject", "t"]
@@ -69,7 +71,7 @@ def _refuse(shared: pd.DataFrame, clash: np.ndarray, table: Table, column: str, 
     raise table.bad(
         int(other),
         column,
-        f"{pair[column][other]:g} where row {table.row[one]} ({table.files[table.file[one]]}) has {pair[column][one]:g} "
-        f"for the same subject and time",
+        f"{pair[column][other]:g} at the same subject and time as {place(**table.place(one))}, "
+        f"which says {pair[column][one]:g}",
         "one value" if duplicates else "one value (or say duplicates: replicate, or mean)",
     )

@@ -79,6 +79,8 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
     if study.events is not None:
         other, more = tables.read(locate(study.events.table, base, data, name), None, None)
         content = digest([content, more])
+    if study.empty == "drop":
+        table = subjects.drop_empty(table, study)
     who = subjects.identify(table, study)
     rows, acting = _rows(table, study, who)
     check(rows.readings, table, study, who)

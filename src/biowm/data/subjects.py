@@ -34,6 +34,20 @@ def identify(table: Table, study: StudyConfig) -> Who:
     return Who(tuple(names), pd.Index(names).get_indexer(pd.Index(label)))
 
 
+def drop_empty(table: Table, study: StudyConfig) -> Table:
+    """The table without the subjects that have no reading, each noted."""
+    who = identify(table, study)
+    read = np.zeros(len(who.code), bool)
+    for name, channel in study.measured.items():
+        read |= ~cells.blank(cells.text(table.column(channel.column or name)), study.na).to_numpy()
+    kept = np.isin(who.code, who.code[read])
+    _, first = np.unique(np.where(kept, -1, who.code), return_index=True)
+    first = first[~kept[first]]
+    example = who.names[who.code[first.min()]] if len(first) else None
+    table.note("subjects without one reading left out (empty: drop)", first, "/".join(study.subject), example)
+    return table.keep(kept)
+
+
 def _constant(table: Table, who: Who, column: str, value: np.ndarray, what: str) -> pd.Series:
     """The one value of each subject, missing cells aside. Raises BadInput where a subject has two."""
     known = pd.Series(value, index=who.code)

@@ -9,7 +9,7 @@ import io
 import zipfile
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,11 @@ class Table:
         if isinstance(cells, pd.DataFrame):
             raise BadInput(place(file=self.files[0], column=name, found="this name twice", expected="one such column"))
         return cells
+
+    def keep(self, rows: np.ndarray) -> Table:
+        """The table with only the rows where the mask `rows` is true."""
+        frame = self.frame[rows].reset_index(drop=True)
+        return replace(self, frame=frame, file=self.file[rows], row=self.row[rows])
 
 
 def from_frame(frame: pd.DataFrame) -> Table:

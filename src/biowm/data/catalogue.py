@@ -1,0 +1,156 @@
+"""The data sets we know: where they lie, what they hash to, their licence, and how to get them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from biowm.core.errors import BadInput
+
+from .keys import closest
+from .locate import data_roots, natural
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """A public data set: `files` (a glob) under `folder` of a data folder, hashed together as `sha256`.
+
+    `archive` is a zip of the source; `inside` is the part of it that is kept, as `folder`/`keep`.
+    """
+
+    name: str
+    title: str
+    folder: str
+    files: str
+    sha256: str
+    licence: str
+    cite: str
+    archive: str
+    inside: str
+    keep: str
+
+
+def _github(repository: str, commit: str) -> str:
+    return f"https://codeload.github.com/{repository}/zip/{commit}"
+
+
+SETS = (
+    KnownSet(
+        name="ias",
+        title="Intermittent androgen suppression, 72 men (Bruchovsky et al.)",
+        folder="patient/bruchovsky_ias",
+        files="data/dataTanaka/Bruchovsky_et_al/*.txt",
+        sha256="c4e087b3bed05e89ef56d9debcc596f035ab6864a770ca144f11a5b814766e6d",
+        licence="CC0-1.0 (the redistributor's statement)",
+        cite="doi:10.1002/cncr.21989",
+        archive=_github("Michaelrising/PPOProstateCancer", "ab3d168ab70d671780c2967d366cc1e88ea564ac"),
+        inside="data/dataTanaka",
+        keep="data/dataTanaka",
+    ),
+    KnownSet(
+        name="laleh",
+        title="Lesion volumes of five cancer trials, 1,461 lesions (Ghaffari Laleh et al.)",
+        folder="patient/laleh_tumor_volume",
+        files="data/flat_patient_data.csv",
+        sha256="697721d804782c8a53b3626bdc0ec9b7758c4cf3400611d55c296938c9a62141",
+        licence="CC-BY-4.0 (paper), MIT (repository)",
+        cite="doi:10.1371/journal.pcbi.1009822",
+        archive=_github("ablaom/TumorGrowth.jl", "8ed9826ee8cd0a6c4513dcfe24fa90a55f637732"),
+        inside="data",
+        keep="data",
+    ),
+    KnownSet(
+        name="parpi",
+        title="Olaparib withdrawal schedules, 72 wells (Strobl et al.)",
+        folder="tissue/parpi_schedules",
+        files="intermittentTreatmentDf_cleaned.csv",
+        sha256="d3ec6a6b58ff5542b7c4c2ca587feca6b8ecd2e53cd58a144f92ef72da577235",
+        licence="none stated: cite the paper, do not redistribute",
+        cite="doi:10.1016/j.cels.2024.04.003",
+        archive=_github("MathOnco/PARPi_Model", "7a686dccf97e9a84dfbb634f72bc9174bd190400"),
+        inside="data",
+        keep="",
+    ),
+)
+
+
+def known(name: str) -> KnownSet:
+    """The set called `name`. Raises BadInput listing the names there are."""
+    for item in SETS:
+        if item.name == name:
+            return item
+    raise BadInput(f"no data set {name!r}{closest(name, [item.name for item in SETS])}")
+
+
+def checksum(item: KnownSet, folder: Path) -> str | None:
+    """sha256 over the contents of the set's files in natural order of their names; None where there are none."""
+    files = sorted(folder.glob(item.files), key=lambda p: natural(p.name))
+    running = hashlib.sha256()
+    for file in files:
+        running.update(file.read_bytes())
+    return running.hexdigest() if files else None
+
+
+def find(name: str, data: Path | str | None = None) -> Path:
+    """The folder of a known set, looked up in `data`, $BIOWM_DATA and the user cache.
+
+    Raises BadInput with the command that gets it, or where the files are not the ones we know.
+    """
+    item = known(name)
+    for root in data_roots(data):
+        folder = root / item.folder
+        found = checksum(item, folder)
+        if found == item.sha256:
+            return folder
+        if found is not None:
+            raise BadInput(f"{folder / item.files}: found contents {found[:12]}, expected {item.sha256[:12]} ({name})")
+    searched = ", ".join(str(root) for root in data_roots(data))
+    raise BadInput(
+        f"data set {name!r} is not in {searched}; `biowm data get {name}` fetches it, "
+        "or point --data or BIOWM_DATA at the folder that holds it"
+    )
+
+
+def get(name: str, data: Path | str | None = None) -> Path:
+    """Fetch a known set into the first data root and return its folder; what is there already is kept.
+
+    Raises BadInput where the archive cannot be fetched or holds other files than we know.
+    """
+    item = known(name)
+    root = data_roots(data)[0]
+    folder = root / item.folder
+    if checksum(item, folder) == item.sha256:
+        return folder
+    try:
+        with urllib.request.urlopen(item.archive, timeout=60) as reply:
+            archive = zipfile.ZipFile(io.BytesIO(reply.read()))
+    except (urllib.error.URLError, OSError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{item.archive}: found {error}, expected a zip of data set {name!r}") from None
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as scratch:
+        staged = Path(scratch)
+        _unpack(archive, item, staged)
+        if checksum(item, staged) != item.sha256:
+            raise BadInput(f"{item.archive}: the files are not the ones we know (sha256); nothing was kept")
+        shutil.copytree(staged, folder, dirs_exist_ok=True)
+    return folder
+
+
+def _unpack(archive: zipfile.ZipFile, item: KnownSet, to: Path) -> None:
+    """Write the wanted part of a zip, whose files all lie in one top folder; names that lead outside are refused."""
+    for member in archive.infolist():
+        within = Path(*Path(member.filename).parts[1:])
+        if member.is_dir() or not within.is_relative_to(item.inside):
+            continue
+        file = to / item.keep / within.relative_to(item.inside)
+        if not file.resolve().is_relative_to(to.resolve()):
+            raise BadInput(f"{item.archive}: found the name {member.filename!r}, expected names inside the archive")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(archive.read(member))
