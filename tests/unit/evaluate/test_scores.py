@@ -70,9 +70,8 @@ def test_rank_quantiles_cover_a_further_draw_as_promised(n):
 
 def test_rank_quantile_is_an_order_statistic_and_the_outermost_draw_when_n_is_small():
     x = np.arange(19.0)
-    assert rank_quantile(x, 0.05) == 0 and rank_quantile(x, 0.95) == 18
-    assert rank_quantile(x[:5], 0.05) == 0 and rank_quantile(x[:5], 0.95) == 4
-    assert rank_quantile(x, 0.5) == 9 and rank_quantile(x[:4], 0.5) == 1.5
+    assert [rank_quantile(x, p) for p in (0.05, 0.5, 0.95)] == [0, 9, 18]
+    assert [rank_quantile(x[:4], p) for p in (0.05, 0.5, 0.95)] == [0, 1.5, 3]
 
 
 def test_conformal_radius_holds_new_subjects_however_many_scores_each_has():

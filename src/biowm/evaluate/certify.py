@@ -1,0 +1,102 @@
+"""Certify: every gate put to one exam, and a report that cannot leave out the baselines or hide a failure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from biowm.core import registry
+from biowm.core.interval import Row, row
+from biowm.core.record import Record
+
+from .exam import Exam, Verdict
+from .metrics import interval
+
+_STYLES = {"passed": "green", "failed": "bold red", "not_applicable": "yellow"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What each gate found, beside the rows of the world and of every rule; there is no single grade.
+
+    Raises ValueError where persistence or the best simple rule has no row.
+    """
+
+    world: str
+    best_rule: str
+    verdicts: dict[str, Verdict]
+    rows: tuple[Row, ...]
+    record: Record
+
+    def __post_init__(self) -> None:
+        missing = sorted({"persistence", self.best_rule} - {r.name for r in self.rows if r.role == "baseline"})
+        if missing:
+            raise ValueError(f"a report without its baselines is refused: no row of {', '.join(missing)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: verdicts with their evidence, rows and record."""
+        verdicts = {
+            name: {
+                "status": v.status,
+                "value": None if v.value is None else asdict(v.value),
+                "detail": v.detail,
+                "evidence": v.evidence.to_json(),
+            }
+            for name, v in self.verdicts.items()
+        }
+        return {
+            "world": self.world,
+            "best_rule": self.best_rule,
+            "gates": verdicts,
+            "rows": [r.to_json() for r in self.rows],
+            "record": self.record.to_json(),
+        }
+
+    def __rich__(self) -> Group:
+        """Two tables: the gates, and the errors with the baselines first."""
+        gates = Table("gate", "verdict", "what was found", title=f"Gates: {self.world}", title_justify="left")
+        for name, v in self.verdicts.items():
+            gates.add_row(name, f"[{_STYLES[v.status]}]{v.status.replace('_', ' ')}[/]", v.detail)
+        return Group(gates, self._errors())
+
+    def _errors(self) -> Table:
+        splits = list(dict.fromkeys(r.split for r in self.rows))
+        found = {(r.name, r.split): r for r in self.rows if r.metric == "crps"}
+        names = sorted({r.name for r in self.rows}, key=lambda n: (n == "world", n != "persistence", n))
+        table = Table("CRPS", *splits, title=f"Best simple rule: {self.best_rule}", title_justify="left")
+        for name in names:
+            table.add_row(name, *(_cell(found.get((name, split))) for split in splits))
+        table.caption = "free-running error in standardised link units [95 % interval over subjects]"
+        return table
+
+
+def _cell(found: Row | None) -> str:
+    return "" if found is None else f"{found.value:.3f} \\[{found.low:.3f}, {found.high:.3f}]"
+
+
+def certify(exam: Exam) -> Report:
+    """Put every registered gate to the exam.
+
+    Returns the report; a gate that does not apply says so, and none is averaged into a grade.
+    """
+    verdicts = {name: registry.get("gates", name)(exam) for name in registry.names("gates")}
+    rows = tuple(_rows(exam))
+    parents = tuple(v.evidence.id for v in verdicts.values())
+    evidence = exam.record("all", {name: v.status for name, v in verdicts.items()})
+    record = Record(evidence.kind, evidence.inputs, evidence.config, exam.seed, parents, evidence.metrics)
+    return Report(exam.world.spec.name, exam.best_rule(), verdicts, rows, record)
+
+
+def _rows(exam: Exam) -> list[Row]:
+    """Errors of every rule and of the world at each horizon, baselines first."""
+    names = [*sorted(exam.rules, key=lambda name: (name != "persistence", name)), "world"]
+    return [
+        row(name, "ours" if name == "world" else "baseline", exam.label(h), metric, interval(t, seed=exam.seed))
+        for name in names
+        for metric in ("crps", "mae", "rmse")
+        for h, t in enumerate(exam.curve(exam.answer(name), metric))
+        if len(t.units)
+    ]

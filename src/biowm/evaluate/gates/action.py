@@ -1,0 +1,113 @@
+"""Gate `action`: what is done must move the state, and the right actions must forecast better than wrong ones."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from biowm.core.forecast import belief_at
+from biowm.core.interval import Interval
+from biowm.core.path import take
+from biowm.core.registry import register
+from biowm.core.rollout import draw_states, resume
+from biowm.core.schedule import Schedule, between
+from biowm.core.world import State
+
+from ..exam import Exam, Verdict
+from ..metrics import difference
+from ..tamper import delayed, masked, pack, shuffled, unpack
+
+_LOOKED_AT, _DRAWS = 4, 8
+_PIECES = 8  # two schedules differ where they give different amounts in one of so many pieces of the horizon
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one way of tampering does: to how many questions, to states and forecasts, and to the CRPS."""
+
+    questions: int
+    moves_state: bool
+    moves_forecast: bool
+    crps_change: Interval
+
+
+@register("gates", "action")
+def check(exam: Exam) -> Verdict:
+    """Masked, swapped and late actions change the forecast, latent and decoded; masked and swapped ones worsen it.
+
+    Where actions do not differ between the subjects of the exam nothing can be tested (R3, R27 of the ladder).
+    """
+    queries = exam.questions.queries
+    given = take(exam.paths, queries.subject).plan
+    if not exam.world.spec.actions:
+        return _untested(exam, "the world has no action")
+    if len(set(exam.units)) < 2:
+        return _untested(exam, "there is no other subject to swap actions with")
+    plans = unpack(given)
+    origins = np.asarray(exam.paths.t)[queries.subject, queries.origin]
+    tampered = {
+        "mask": masked(plans, origins),
+        "shuffle": shuffled(plans, origins, queries.subject),
+        "late": delayed(plans, origins, float(exam.world.spacing)),
+    }
+    return _judge(exam, {name: _effect(exam, given, pack(other)) for name, other in tampered.items()})
+
+
+def _untested(exam: Exam, why: str) -> Verdict:
+    return Verdict("not_applicable", None, f"{why}: nothing to test", exam.record("action", {"reason": why}))
+
+
+def _amounts(exam: Exam, plans: Schedule) -> np.ndarray:
+    """What each question's schedule gives in each piece of its horizon, rates and boluses side by side: [Q, ...]."""
+    queries = exam.questions.queries
+    start = np.asarray(exam.paths.t)[queries.subject, queries.origin]
+    marks = np.linspace(start, queries.times[:, -1], _PIECES + 1, axis=1).astype(np.float32)
+    over = jax.vmap(lambda p, a, b: jnp.concatenate(between(p, a, b, len(exam.world.spec.actions))))
+    pieces = [np.asarray(over(plans, jnp.asarray(marks[:, k]), jnp.asarray(marks[:, k + 1]))) for k in range(_PIECES)]
+    return np.concatenate(pieces, axis=1)
+
+
+def _effect(exam: Exam, given: Schedule, other: Schedule) -> Effect:
+    """What other actions do to latent states, forecasts and CRPS."""
+    differ = np.flatnonzero(np.abs(_amounts(exam, given) - _amounts(exam, other)).max(1) > 1e-6)
+    if not len(differ):
+        return Effect(0, False, False, Interval(np.nan, np.nan, np.nan, 0))
+    right, wrong = exam.answer("world"), exam.answer("world", other)
+    change = difference(exam.area(exam.curve(wrong)), exam.area(exam.curve(right)), seed=exam.seed)
+    states = all(_moves(exam, given, other, q) for q in differ[:_LOOKED_AT].tolist())
+    return Effect(len(differ), states, bool((right != wrong).any()), change)
+
+
+def _moves(exam: Exam, given: Schedule, other: Schedule, question: int) -> bool:
+    """Whether other actions lead to other latent states."""
+    ends = (jax.tree.leaves(_ends(exam, plans, question)) for plans in (given, other))
+    return any(not np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(*ends, strict=True))
+
+
+def _ends(exam: Exam, plans: Schedule, question: int) -> State:
+    """The states in which a question's rollout ends under its schedule among `plans`."""
+    queries = exam.questions.queries
+    key = jax.random.key(exam.seed)
+    belief = belief_at(exam.world, exam.path(question), int(queries.origin[question]))
+    states = eqx.filter_jit(draw_states)(exam.world, belief, key=key, draws=_DRAWS)
+    plan = jax.tree.map(lambda leaf: leaf[question], plans)
+    return eqx.filter_jit(resume)(exam.world, states, plan, jnp.asarray(queries.times[question]), key=key)[0]
+
+
+def _judge(exam: Exam, effects: dict[str, Effect]) -> Verdict:
+    tested = {name: e for name, e in effects.items() if e.questions}
+    if not {"mask", "shuffle"} <= set(tested):
+        return _untested(exam, "the actions do not differ between the subjects")
+    ignored = [name for name, e in tested.items() if not (e.moves_state and e.moves_forecast)]
+    useless = [name for name in ("mask", "shuffle") if not tested[name].crps_change.low > 0]
+    said = [f"the state or the forecast ignores them ({', '.join(ignored)})"] if ignored else []
+    said += [f"wrong actions do not forecast worse ({', '.join(useless)})"] if useless else []
+    said += [] if said else ["masked, swapped and late actions move state and forecast, and wrong ones forecast worse"]
+    said += [] if "late" in tested else ["late actions could not be tested: none changes within the horizon"]
+    evidence = exam.record("action", {name: asdict(e) for name, e in effects.items()})
+    status = "failed" if ignored or useless else "passed"
+    return Verdict(status, effects["shuffle"].crps_change, "; ".join(said), evidence)

@@ -1,0 +1,90 @@
+"""Gate `state`: the state is all there is; a rollout can be cut, written down and taken up again, bit for bit."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from biowm.core.forecast import belief_at
+from biowm.core.registry import register
+from biowm.core.rollout import draw_states, resume
+from biowm.core.schedule import Schedule
+from biowm.core.world import State, World
+
+from ..exam import Exam, Verdict
+from ..metrics import exact_share
+
+_SUBJECTS, _DRAWS = 4, 8
+_draw, _resume = eqx.filter_jit(draw_states), eqx.filter_jit(resume)
+
+
+def through_bytes(tree: eqx.Module) -> eqx.Module:
+    """A belief or state written to bytes and read back; TypeError where a leaf cannot be written."""
+
+    def copy(leaf: object) -> jax.Array:
+        array = np.asarray(leaf)
+        if array.dtype == object:
+            raise TypeError(f"a leaf of type {type(leaf).__name__} cannot be written to bytes")
+        return jnp.asarray(np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape))
+
+    return jax.tree.map(copy, tree)
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two trees hold the same bits."""
+    one, two = (jax.tree.leaves(tree) for tree in (a, b))
+    return len(one) == len(two) and all(
+        np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in zip(one, two, strict=True)
+    )
+
+
+def _cut(world: World, states: State, plan: Schedule, times: np.ndarray, key: jax.Array) -> tuple[bool, bool]:
+    """Whether a rollout cut half way, and one cut and saved there, equal the whole."""
+    half = len(times) // 2
+    early = np.where(np.arange(len(times)) < half, times, times[half - 1])  # the shapes stay: the program is the same
+    late = np.where(np.arange(len(times)) < half, times[half - 1], times)
+    end, whole = _resume(world, states, plan, jnp.asarray(times), key=key)
+    middle, first = _resume(world, states, plan, jnp.asarray(early), key=key)
+
+    def joined(start: State) -> bool:
+        last, second = _resume(world, start, plan, jnp.asarray(late), key=key)
+        parts = jnp.concatenate([first[:, :half], second[:, half:]], axis=1)
+        return same((last, parts), (end, whole))
+
+    return joined(middle), joined(through_bytes(middle))
+
+
+def _faults(exam: Exam, question: int) -> list[str]:
+    queries = exam.questions.queries
+    path = exam.path(question)
+    times = np.unique(queries.times[question])
+    times = np.concatenate([times, times[-1:]])  # at least two, so that there is something to cut
+    key = jax.random.key(exam.seed)
+    belief = belief_at(exam.world, path, int(queries.origin[question]))
+    states = _draw(exam.world, belief, key=key, draws=_DRAWS)
+    split, saved = _cut(exam.world, states, path.plan, times, key)
+    again = _draw(exam.world, through_bytes(belief), key=key, draws=_DRAWS)
+    checks = {"split rollout": split, "saved state": saved, "saved belief": same(again, states)}
+    return [name for name, held in checks.items() if not held]
+
+
+@register("gates", "state")
+def check(exam: Exam) -> Verdict:
+    """A split rollout equals the whole and saved beliefs and states go on unchanged, to the bit (R1 of the ladder)."""
+    asked = range(min(_SUBJECTS, len(exam.questions.queries.subject)))
+    try:
+        faults = [_faults(exam, q) for q in asked]
+    except TypeError as error:
+        return Verdict(
+            "failed", None, f"the state cannot be saved: {error}", exam.record("state", {"error": str(error)})
+        )
+    held = sum(not found for found in faults)
+    broken = sorted({name for found in faults for name in found})
+    detail = (
+        f"split rollouts and saved beliefs and states equal the whole bit for bit in {held} of {len(asked)} checks"
+        + (f"; differs: {', '.join(broken)}" if broken else "")
+    )
+    evidence = exam.record("state", {"questions": len(asked), "draws": _DRAWS, "faults": faults})
+    return Verdict("failed" if broken else "passed", exact_share(held, len(asked)), detail, evidence)
