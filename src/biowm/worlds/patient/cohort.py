@@ -42,9 +42,7 @@ def _day(day: Float[Array, ""], action: Bool[Array, "2"]) -> Schedule:
     return Schedule(jnp.arange(2), action.astype(jnp.float32), days, days + 1, jnp.zeros(2, bool))
 
 
-def _live(
-    patient: _Patient, gamma: Float[Array, ""], steps: int
-) -> tuple[Float[Array, " t"], Bool[Array, "t-1 2"]]:
+def _live(patient: _Patient, gamma: Float[Array, ""], steps: int) -> tuple[Float[Array, " t"], Bool[Array, "t-1 2"]]:
     """Volumes of days 0 to steps - 1, and what was given on each day but the last."""
 
     def body(carry, day):
@@ -117,9 +115,7 @@ def courses(given: Bool[np.ndarray, "n t a"]) -> Schedule:
 
 
 @eqx.filter_jit
-def truth(
-    key: PRNGKeyArray, subject: Int[Array, " q"], plans: Schedule, steps: int = 60
-) -> Float[Array, "q t"]:
+def truth(key: PRNGKeyArray, subject: Int[Array, " q"], plans: Schedule, steps: int = 60) -> Float[Array, "q t"]:
     """True volumes (cm3, days 0 to steps - 1) of `cohort(key, ...)`'s subjects, had they been treated by `plans`.
 
     The chance of each day is the one of the subject's own path, so its own schedule gives that path back and a
