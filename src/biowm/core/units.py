@@ -18,8 +18,18 @@ _DEFINITIONS = (
     "copy = [copy] = copies",
     "reading = [reading] = readings",
     "percent_confluence = [confluence] = pct_confluence",
+    # what tables call them
+    "calendar_week = week = wk",
+    "body_surface = meter ** 2 = m2",
+    "square_millimeter = millimeter ** 2 = mm2",
+    "square_micrometer = micrometer ** 2 = um2",
+    "cubic_millimeter = millimeter ** 3 = mm3",
+    "cubic_cm = centimeter ** 3 = cm3",
+    "cubic_micrometer = micrometer ** 3 = um3",
+    *(f"ten_to_{n} = 1e{n}" for n in (3, 6, 9, 12)),
 )
 _BARE_U = re.compile(r"(?<![A-Za-z_])U(?![A-Za-z_])")
+_POWER = re.compile(r"(?:[x×]\s*)?10(?:\^|\*\*)(3|6|9|12)(?=\s*/)")  # as in 10^9/L
 _QUANTITY = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$")
 
 
@@ -51,6 +61,7 @@ def parse(unit: str):
     import pint
 
     text = text.replace("%", "percent").replace("µ", "u").replace("μ", "u")
+    text = _POWER.sub(r"ten_to_\1", text)
     try:
         return registry().Unit(text if text else "dimensionless")
     except (
