@@ -1,0 +1,150 @@
+"""The small language of goals and limits: a cursor over the text, quantities, and amounts with units."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+from biowm.core import units
+from biowm.core.errors import BadInput, place
+from biowm.core.spec import WorldSpec
+
+from .course import STATS, Kind, Quantity, Stat
+
+WORDS: tuple[Stat, ...] = ("mean", "max", "min", "final", "total")
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_UNIT = r"(?:[^<>=()]|\([^()]*\))*"  # a unit ends at an operator, at a closing bracket or with the text
+
+
+class Cursor:
+    """A place in a text that is read from left to right; errors name the text, the column and what was found."""
+
+    def __init__(self, what: str, text: str):
+        self.what, self.text = what, text.strip()
+        self.rest = self.text
+
+    def take(self, pattern: str) -> str:
+        """The match of `pattern` here, which is passed over; empty where there is none."""
+        match = re.match(pattern, self.rest)
+        if match is None:
+            return ""
+        self.rest = self.rest[match.end() :].lstrip()
+        return match.group(0)
+
+    def need(self, pattern: str, expected: str) -> str:
+        """As `take`, but BadInput where there is no match."""
+        return self.take(pattern) or self.fail(expected)
+
+    def end(self, expected: str = "the end") -> None:
+        """BadInput unless all has been read."""
+        if self.rest:
+            self.fail(expected)
+
+    def fail(self, expected: str, at: str | None = None) -> NoReturn:
+        """BadInput here, or where `at` was still to be read."""
+        self.rest = self.rest if at is None else at
+        column = len(self.text) - len(self.rest) + 1
+        word = re.match(r"[\w.%/^*-]+|.?", self.rest)
+        found = (word.group(0) if word else "") or "the end"
+        raise BadInput(f"{self.what} {self.text!r}, " + place(column=column, found=found, expected=expected))
+
+
+class Named(NamedTuple):
+    """A quantity as written: its statistic may be left to what follows."""
+
+    stat: Stat | None
+    name: str
+    kind: Kind
+    index: int
+    window: float | None
+
+
+def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
+    """Read `[mean|max|min|final|total] NAME [over TIME]`; the statistic may be left out where `bare`."""
+    kinds = _kinds(spec)
+    start = cursor.rest
+    stat = cursor.take(rf"({'|'.join(WORDS)})\b")
+    name = _name(cursor, kinds)
+    if stat and not name:  # a channel may be called `max`
+        after, cursor.rest = cursor.rest, start
+        stat, name = "", _name(cursor, kinds)
+        cursor.rest = start if name else after
+    if not name:
+        cursor.fail(_names_there_are(cursor, kinds, () if cursor.rest != start else WORDS))
+    kind, index = kinds[name]
+    if not stat and not bare:
+        cursor.fail(f"{_either(STATS[kind])} before {name!r}", at=start)
+    if stat and stat not in STATS[kind]:
+        cursor.fail(f"{_either(STATS[kind])} of {name!r}, a {kind}", at=start)
+    cursor.take(re.escape(name))
+    window = None
+    if cursor.take(r"over\b"):
+        start = cursor.rest
+        window = read_amount(cursor, spec.clock, "a time")
+        if window <= 0:
+            cursor.fail("a time above 0", at=start)
+    return Named(stat or None, name, kind, index, window)  # pyright: ignore[reportArgumentType]
+
+
+def read_amount(cursor: Cursor, unit: str, what: str, *, bare: bool = False) -> float:
+    """Read `NUMBER UNIT` as a number in `unit`; a number alone is taken to be in it where `bare`."""
+    shown = f"{what} such as 30 {unit}".strip()
+    start = cursor.rest
+    number = float(cursor.need(NUMBER, shown))
+    written = cursor.take(_UNIT).strip()
+    try:
+        if written:
+            return number * units.factor(written, unit)
+    except units.UnitError as error:
+        cursor.fail(f"{shown} ({error})", at=start)
+    if not bare:
+        cursor.fail(f"a unit after {number:g}: {shown}")
+    return number
+
+
+def complete(cursor: Cursor, named: Named, stat: Stat, spec: WorldSpec) -> Quantity:
+    """The quantity with its unit, under `stat` where none was written."""
+    stat = named.stat or stat
+    if stat not in STATS[named.kind]:
+        cursor.fail(f"{_either(STATS[named.kind])} of {named.name!r}: the {stat} of a {named.kind} says nothing")
+    unit = (spec.channels if named.kind == "channel" else spec.actions)[named.index].unit
+    if (named.kind, stat) == ("rate", "total"):
+        unit = _product(unit, spec.clock, "*")
+    elif (named.kind, stat) == ("bolus", "mean"):
+        unit = _product(unit, spec.clock, "/")
+    return Quantity(stat, named.name, named.kind, named.index, unit, named.window, spec.clock)
+
+
+def _product(unit: str, clock: str, operator: str) -> str:
+    product = units.parse(f"({unit or 'dimensionless'}) {operator} ({clock})")
+    return f"{product:~C}"
+
+
+def _kinds(spec: WorldSpec) -> dict[str, tuple[Kind, int]]:
+    kinds: dict[str, tuple[Kind, int]] = {c.name: ("channel", i) for i, c in enumerate(spec.channels)}
+    for i, card in enumerate(spec.actions):
+        kinds[card.name] = ("bolus" if card.kind == "bolus" else "rate", i)
+    return kinds
+
+
+def _name(cursor: Cursor, kinds: dict[str, tuple[Kind, int]]) -> str:
+    """The longest known name that stands here as a whole word, or nothing."""
+    for name in sorted(kinds, key=len, reverse=True):
+        if re.match(re.escape(name) + r"(?![\w-])", cursor.rest):
+            return name
+    return ""
+
+
+def _names_there_are(cursor: Cursor, kinds: dict[str, tuple[Kind, int]], words: tuple[str, ...]) -> str:
+    known = [*words, *kinds]
+    word = cursor.rest.split()[0].rstrip(")<>=") if cursor.rest else ""
+    folded = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.5)
+    hint = f"; did you mean {folded[close[0]]!r}?" if close else ""
+    return f"{_either(known)}{hint}"
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]

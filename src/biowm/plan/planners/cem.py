@@ -1,0 +1,72 @@
+"""The cross-entropy planner: sample schedules, keep the elite, sample around it, all in one compiled call."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from biowm.core.registry import register
+from biowm.core.schedule import Schedule
+from biowm.core.world import Belief, World
+from biowm.plan.problem import REFERENCES, Problem, doses, follow, planned, references
+from biowm.plan.score import score
+
+Search = tuple[Float[Array, "s c"], Float[Array, "s c"], Float[Array, "s c"]]  # mean, sd and best of the shares
+SOFT = 10.0  # what a soft limit broken by 100 % costs, in ranges of the goal over the simple schedules
+
+
+@register("planners", "cem")
+@eqx.filter_jit
+def cem(
+    world: World,
+    belief: Belief,
+    problem: Problem,
+    *,
+    key: PRNGKeyArray,
+    draws: int = 64,
+    iterations: int = 12,
+    candidates: int = 48,
+    elites: int = 8,
+) -> Schedule:
+    """The best schedule found, never worse in this world than the simple ones it is compared with.
+
+    Every candidate meets the same `draws` of the future. Schedules that keep the hard limits come first, by
+    goal; the others by how far they miss (Rubinstein & Kroese, doi:10.1007/978-1-4757-4321-0).
+    """
+    follow_key, sample_key = jax.random.split(key)
+    simple = references(problem)
+
+    def scores(plan: Schedule) -> Float[Array, " 3"]:
+        return score(problem, follow(world, belief, problem, plan, key=follow_key, draws=draws))
+
+    def body(carry: Search, noise: Float[Array, "m s c"]) -> tuple[Search, Int[Array, ""]]:
+        mean, sd, best = carry
+        share = jnp.clip(mean[None] + sd[None] * noise, -0.25, 1.25).at[0].set(best)
+        plans = _join(jax.vmap(lambda s: planned(problem, doses(problem, s)))(share), simple)
+        rank = _rank(jax.vmap(scores)(plans), len(REFERENCES))
+        elite = share[jnp.argsort(rank[:candidates])[:elites]]
+        mean = 0.2 * mean + 0.8 * jnp.mean(elite, axis=0)
+        return (mean, jnp.std(elite, axis=0) + 0.02, elite[0]), jnp.argmin(rank)
+
+    segments, controls = problem.low.shape
+    noise = jax.random.normal(sample_key, (iterations, candidates, segments + 1, controls))
+    noise = (noise[:, :, :1] + noise[:, :, 1:]) / jnp.sqrt(2.0)  # half is common to all intervals: levels move as one
+    half = jnp.full(problem.low.shape, 0.5)
+    (_, _, best), first = jax.lax.scan(body, (half, half, half), noise)
+    found = planned(problem, doses(problem, best))
+    # the last ranking also says whether a simple schedule beats every candidate
+    choice = jnp.maximum(first[-1] - candidates + 1, 0)
+    return jax.tree.map(lambda leaf: leaf[choice], _join(jax.tree.map(lambda leaf: leaf[None], found), simple))
+
+
+def _join(some: Schedule, others: Schedule) -> Schedule:
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), some, others)
+
+
+def _rank(scores: Float[Array, "m 3"], simple: int) -> Int[Array, " m"]:
+    """The place of each schedule: feasible first, then by goal and soft limits; the last `simple` set the scale."""
+    hard, goal, soft = scores.T
+    unit = SOFT * jnp.ptp(goal[-simple:]) + 1e-6
+    return jnp.argsort(jnp.lexsort((goal + unit * soft, hard)))
