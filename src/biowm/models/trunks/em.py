@@ -1,0 +1,183 @@
+"""Fitting the mixed trunk: closed-form EM with generalised least squares, on per-subject moments.
+
+The rows come from the filter itself (`rows_of`), so that training and use see the same features; the moments
+make every EM step independent of the number of readings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from biowm.core.path import Path, take
+from biowm.core.spec import WorldSpec
+
+from ..features import ACTION_BLOCKS, features, widths, with_traits
+from ..tracker import Frame, Tracker, trace
+from .mixed import Mixed, MixedConfig, target
+
+LAMBDAS = (0.0, 0.25, 0.5, 1.0)
+_STEPS, _PRIOR = 15, 3.0
+
+
+@eqx.filter_jit
+def _rows(frame: Frame, paths: Path, blocks: tuple[str, ...], n_actions: int, lams: Float[Array, " l"]):
+    def subject(path: Path):
+        before = trace(frame, path, n_actions).before
+
+        def at_time(tracker: Tracker, x):
+            mask = jnp.isfinite(x) & (tracker.seen > 0) & (tracker.age > 0)
+            z = frame.scale.to_z(jnp.where(jnp.isfinite(x), x, 1.0))
+            row = features(tracker, blocks)
+            full = with_traits(row, tracker, blocks)
+            y, jac = jax.vmap(lambda lam: target(frame, tracker, z, jnp.full_like(z, lam)))(lams)
+            return row, full, y, jac, tracker.age, mask
+
+        return jax.vmap(at_time)(before, path.x)
+
+    return jax.vmap(subject)(paths)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Per-subject weighted sums for one channel: n rows, B'B, B'F, B'y, F'F and F'y pooled, y'y, log weights."""
+
+    n: Float[np.ndarray, " n"]
+    BB: Float[np.ndarray, "n p p"]
+    BF: Float[np.ndarray, "n p q"]
+    By: Float[np.ndarray, "n l p"]
+    FF: Float[np.ndarray, "q q"]
+    Fy: Float[np.ndarray, "n l q"]
+    yy: Float[np.ndarray, "n l"]
+    jac: Float[np.ndarray, " l"]
+    log_w: float
+
+
+def moments(
+    frame: Frame, paths: Path, config: MixedConfig, n_actions: int, chunk: int = 256
+) -> list[Moments]:
+    """One `Moments` a channel, from the training paths, streamed over subjects."""
+    parts: list[list[tuple]] = [[] for _ in range(frame.start_mean.shape[0])]
+    n = paths.t.shape[0]
+    for start in range(0, n, chunk):
+        index = np.arange(start, min(start + chunk, n))
+        pad = np.concatenate([index, np.repeat(index[-1:], min(chunk, n) - len(index))])
+        got = _rows(frame, take(paths, pad), config.blocks, n_actions, jnp.asarray(LAMBDAS))
+        row, full, y, jac, gap, mask = (np.asarray(a, np.float64)[: len(index)] for a in got)
+        for j, part in enumerate(parts):
+            part.append(_sums(row[:, :, j], full[:, :, j], y[..., j], jac[..., j], gap[..., j], mask[..., j], config))
+    return [_join(part) for part in parts]
+
+
+def _sums(B, F, y, jac, gap, mask, config: MixedConfig) -> tuple:
+    gap = np.maximum(gap, 1e-3)
+    weight = mask * gap ** (2 * config.pace - config.power)
+    y = y / gap[:, :, None] ** config.pace * mask[:, :, None]
+    wB, wF = B * weight[..., None], F * weight[..., None]
+    half_log_w = 0.5 * np.log(gap) * (2 * config.pace - config.power) - config.pace * np.log(gap)
+    return (
+        mask.sum(1),
+        np.einsum("ntp,ntq->npq", wB, B, optimize=True),
+        np.einsum("ntp,ntq->npq", wB, F, optimize=True),
+        np.einsum("ntp,ntl->nlp", wB, y, optimize=True),
+        wF.reshape(-1, F.shape[2]).T @ F.reshape(-1, F.shape[2]),
+        np.einsum("ntq,ntl->nlq", wF, y, optimize=True),
+        np.einsum("nt,ntl->nl", weight, y * y),
+        (jac * mask[:, :, None]).sum((0, 1)),
+        float((half_log_w * mask).sum()),
+    )
+
+
+def _join(parts: list[tuple]) -> Moments:
+    cols = list(zip(*parts, strict=True))
+    whole = [np.concatenate(c) for c in cols[:4]]
+    return Moments(
+        *whole, FF=np.sum(cols[4], 0), Fy=np.concatenate(cols[5]), yy=np.concatenate(cols[6]),
+        jac=np.sum(cols[7], 0), log_w=float(np.sum(cols[8])),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EMFit:
+    """Fixed effects, covariance of the random effects, noise, and the log marginal likelihood in link units."""
+
+    W: Float[np.ndarray, " q"]
+    D: Float[np.ndarray, "p p"]
+    s2: float
+    log_lik: float
+
+
+def em(mo: Moments, lam: int, active: Float[np.ndarray, " p"], penalty: float) -> EMFit:
+    """EM for one channel and one power: GLS for W, closed form for D and s2 (RECIPES 1).
+
+    `active` marks the random columns; the others, and those that are zero in the data, get no variance.
+    """
+    n_rows, q = mo.n.sum(), mo.FF.shape[0]
+    has = mo.n > 0
+    n = int(has.sum())
+    ridge = penalty * np.eye(q)
+    Fy = mo.Fy[:, lam].sum(0)
+    W = np.linalg.solve(mo.FF + ridge, Fy)
+    s2 = max((mo.yy[:, lam].sum() - 2 * W @ Fy + W @ mo.FF @ W) / max(n_rows, 1), 1e-8)
+    rms = np.sqrt(np.einsum("npp->p", mo.BB) / max(n_rows, 1))
+    live = np.flatnonzero((active > 0) & (rms > 1e-4))
+    full_D = np.full(len(active), 1e-10)
+    if len(live) == 0:
+        return EMFit(W, np.diag(full_D), s2, _log_lik(n_rows, s2, n_rows * s2, 0.0, mo, lam))
+    BB, BF, By = mo.BB[has][:, live][:, :, live], mo.BF[has][:, live], mo.By[has][:, lam][:, live]
+    D = np.diag(0.1 * s2 / np.maximum(rms[live], 1e-2) ** 2)
+    for _ in range(_STEPS):
+        precision = np.linalg.inv(D)
+        Sigma = np.linalg.inv(precision[None] + BB / s2)
+        SG = Sigma @ BF
+        A = mo.FF - np.einsum("npq,npr->qr", BF, SG, optimize=True) / s2
+        b = Fy - np.einsum("npq,np->q", SG, By) / s2
+        W = np.linalg.solve(A + ridge, b)
+        r = By - BF @ W
+        m = np.einsum("npk,nk->np", Sigma, r) / s2
+        rss = mo.yy[:, lam].sum() - 2 * W @ Fy + W @ mo.FF @ W
+        fit = (m * r).sum()
+        spread = np.einsum("npk,nk,np->", BB, m, m) + np.einsum("npk,nkp->", BB, Sigma)
+        s2 = max((rss - 2 * fit + spread) / n_rows, 1e-8)
+        second = (m[:, :, None] * m[:, None, :] + Sigma).mean(0)
+        D = n / (n + _PRIOR) * second
+        D = 0.5 * (D + D.T) + 1e-10 * np.eye(len(live))
+    M = np.eye(len(live))[None] + D @ BB / s2
+    quad = rss / s2 - np.einsum("np,npk,nk->", r, np.linalg.inv(np.linalg.inv(D)[None] + BB / s2), r) / s2**2
+    log_lik = _log_lik(n_rows, s2, quad * s2, np.linalg.slogdet(M)[1].sum(), mo, lam)
+    whole = np.diag(full_D)
+    whole[np.ix_(live, live)] = D
+    return EMFit(W, whole, s2, log_lik)
+
+
+def _log_lik(n_rows, s2, rss, log_det, mo: Moments, lam: int) -> float:
+    gauss = -0.5 * (n_rows * np.log(2 * np.pi * s2) + rss / s2 + log_det)
+    return float(gauss + mo.jac[lam] + mo.log_w)
+
+
+def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
+    """Fit the mixed trunk to stacked training paths; the Box-Cox power by marginal likelihood in link units."""
+    n_actions, d = len(spec.actions), len(spec.channels)
+    sizes = widths(config.blocks, d, n_actions)
+    chosen = {"none": (), "action": ACTION_BLOCKS, "full": config.blocks}[config.effects]
+    active = np.concatenate([np.full(w, float(name in chosen)) for name, w in sizes.items()])
+    fits, lams = [], []
+    for channel, mo in zip(spec.channels, moments(frame, paths, config, n_actions), strict=True):
+        options = range(len(LAMBDAS)) if channel.link == "log" and config.blocks[0] == "one" else (0,)
+        tried = [(em(mo, i, active, config.penalty), LAMBDAS[i]) for i in options]
+        best = max(tried, key=lambda pair: pair[0].log_lik)
+        fits.append(best[0])
+        lams.append(best[1])
+
+    def cast(values) -> Array:
+        return jnp.asarray(np.array(values), jnp.float32)
+
+    return Mixed(
+        spec, frame.spacing, config, frame, cast(lams), cast([f.W for f in fits]), cast([f.D for f in fits]),
+        cast([f.s2 for f in fits]),
+    )  # fmt: skip

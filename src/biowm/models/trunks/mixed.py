@@ -1,0 +1,154 @@
+"""The default trunk: mixed-effects linear dynamics on transformed increments, with its exact belief.
+
+Per channel j, between its last reading and the next, `gap` later:
+
+    increment_j / gap^pace = F W_j + B theta_ij + noise,   theta_ij ~ N(0, D_j),   noise ~ N(0, s2_j gap^(power - 2 pace))
+
+with F, B rows of the feature library (B random per subject: the belief is their exact posterior).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from biowm.core.spec import WorldSpec
+from biowm.core.world import Belief, Observation, State, World
+
+from ..features import features, with_traits
+from ..tracker import Frame, Tracker, advance, fresh, give, read
+
+Effects = Literal["none", "action", "full"]
+_LIMIT = 8.0
+
+
+class MixedConfig(eqx.Module):
+    """What a mixed trunk is made of: feature blocks, level of random effects, Box-Cox power, pace of time."""
+
+    blocks: tuple[str, ...] = eqx.field(static=True)
+    effects: Effects = eqx.field(static=True, default="full")
+    pace: float = eqx.field(static=True, default=0.0)
+    power: float = eqx.field(static=True, default=0.0)
+    penalty: float = eqx.field(static=True, default=1e-3)
+
+
+class MixedBelief(Belief):
+    """Tracker, and the posterior N(m, S) of each channel's random effects."""
+
+    t: Float[Array, ""]
+    tracker: Tracker
+    m: Float[Array, "d p"]
+    S: Float[Array, "d p p"]
+
+
+class MixedState(State):
+    """Tracker and one draw of the random effects."""
+
+    t: Float[Array, ""]
+    tracker: Tracker
+    theta: Float[Array, "d p"]
+
+
+class Mixed(World):
+    """Mixed-effects dynamics (see the module); `lam` is the Box-Cox power of each channel's increments."""
+
+    spec: WorldSpec = eqx.field(static=True)
+    spacing: float = eqx.field(static=True)
+    config: MixedConfig
+    frame: Frame
+    lam: Float[Array, " d"]
+    W: Float[Array, "d q"]
+    D: Float[Array, "d p p"]
+    s2: Float[Array, " d"]
+
+    def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
+        d, p = self.D.shape[:2]
+        return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), jnp.zeros((d, p)), self.D)
+
+    def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
+        tracker = advance(belief.tracker, self.frame, action, dt)
+        return eqx.tree_at(lambda b: (b.t, b.tracker), belief, (belief.t + dt, tracker))
+
+    def impulse(self, state, dose: Float[Array, " a"]):
+        return eqx.tree_at(lambda s: s.tracker, state, give(state.tracker, self.frame, dose))
+
+    def update(self, belief: MixedBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> MixedBelief:
+        tracker = belief.tracker
+        z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
+        row = features(tracker, self.config.blocks)
+        y, _ = target(self.frame, tracker, z, self.lam)
+        scale, s2 = self._scales(tracker)
+        fixed = jnp.sum(with_traits(row, tracker, self.config.blocks) * self.W, axis=1)
+        learn = mask & (tracker.seen > 0) & (tracker.age > 0)
+
+        def kalman(m, S, b, y, s2, go):
+            gain = S @ b / (b @ S @ b + s2)
+            down = S - jnp.outer(gain, b @ S)
+            return jnp.where(go, m + gain * (y - b @ m), m), jnp.where(go, 0.5 * (down + down.T), S)
+
+        m, S = jax.vmap(kalman)(belief.m, belief.S, row, y / scale - fixed, s2, learn)
+        return MixedBelief(belief.t, read(tracker, z, mask), m, S)
+
+    def draw(self, belief: MixedBelief, *, key: PRNGKeyArray) -> MixedState:
+        k_theta, k_start = jax.random.split(key)
+        tracker, frame = belief.tracker, self.frame
+        theta = belief.m + jnp.einsum("dij,dj->di", root(belief.S), jax.random.normal(k_theta, belief.m.shape))
+        unseen = frame.start_mean + frame.start_sd * jax.random.normal(k_start, tracker.z.shape)
+        unseen = jnp.clip(unseen, frame.scale.lowest, frame.scale.highest)
+        never = tracker.seen == 0
+        tracker = eqx.tree_at(
+            lambda s: (s.z, s.prev), tracker,
+            (jnp.where(never, unseen, tracker.z), jnp.where(never, unseen, tracker.prev)),
+        )  # fmt: skip
+        return MixedState(belief.t, tracker, theta)
+
+    def step(
+        self, state: MixedState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
+    ) -> MixedState:
+        tracker = advance(state.tracker, self.frame, action, dt)
+        row = features(tracker, self.config.blocks)
+        scale, s2 = self._scales(tracker)
+        fixed = jnp.sum(with_traits(row, tracker, self.config.blocks) * self.W, axis=1)
+        noise = jnp.sqrt(s2) * jax.random.normal(key, fixed.shape)
+        y = scale * (fixed + jnp.sum(row * state.theta, axis=1) + noise)
+        z = tracker.z + self._increment(jnp.clip(y, -_LIMIT, _LIMIT)) / self.frame.scale.sd
+        z = jnp.clip(z, self.frame.scale.lowest, self.frame.scale.highest)
+        tracker = read(tracker, z, jnp.ones_like(z, bool))
+        return MixedState(state.t + dt, tracker, state.theta)
+
+    def observe(self, state: MixedState) -> Observation:
+        value = self.frame.scale.to_x(state.tracker.z)
+        return Observation(value, jnp.zeros_like(value))
+
+    def _scales(self, tracker: Tracker) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+        """gap^pace, and the variance of the noise of the divided increment."""
+        gap = jnp.maximum(tracker.age, 1e-3)
+        return gap**self.config.pace, self.s2 * gap ** (self.config.power - 2 * self.config.pace)
+
+    def _increment(self, y: Float[Array, " d"]) -> Float[Array, " d"]:
+        """The inverse Box-Cox transform, in link units."""
+        lam = jnp.where(self.lam > 0, self.lam, 1.0)
+        curved = jnp.log(jnp.maximum(1 + lam * y, 1e-6)) / lam
+        return jnp.where(self.lam > 0, curved, y)
+
+
+def target(
+    frame: Frame, tracker: Tracker, z: Float[Array, " d"], lam: Float[Array, " d"]
+) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+    """Box-Cox transform of the increment from the last reading to `z`, and its log Jacobian in link units."""
+    rise = (z - tracker.z) * frame.scale.sd
+    safe = jnp.where(lam > 0, lam, 1.0)
+    y = jnp.where(lam > 0, jnp.expm1(jnp.clip(safe * rise, -20.0, 20.0)) / safe, rise)
+    return jnp.clip(y, -_LIMIT, _LIMIT), lam * rise
+
+
+def root(S: Float[Array, "d p p"]) -> Float[Array, "d p p"]:
+    """Lower Cholesky factor, on the correlation scale with jitter: a dead feature must not blow up a rollout."""
+    sd = jnp.sqrt(jnp.maximum(jnp.diagonal(S, axis1=-2, axis2=-1), 1e-12))
+    corr = S / (sd[:, :, None] * sd[:, None, :])
+    corr = corr + 1e-4 * jnp.eye(S.shape[-1])[None]
+    return sd[:, :, None] * jnp.linalg.cholesky(corr)
