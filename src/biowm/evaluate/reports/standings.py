@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from biowm.core.futures import Verdict
 from biowm.core.interval import Interval, Row
 
-from .style import BLUE, INK, MUTED, ORANGE, VERDICTS, grid, new_figure, number, styled
+from .style import BLUE, INK, MUTED, ORANGE, PAPER, VERDICTS, grid, new_figure, number, styled
 
 
 class Standing(Protocol):
@@ -75,7 +78,7 @@ def ranking(rows: Sequence[Standing], *, unit: str = "") -> Figure:
     ax.set_xlabel(
         f"CRPS{f' ({unit})' if unit else ''}, held-out subjects; lower is better; blue: learned, orange: simple"
     )
-    figure.suptitle(verdict(rows), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(fill(verdict(rows), 70), x=0.01, ha="left", fontsize=12, fontweight="bold")
     grid(ax, "x")
     return figure
 
@@ -96,10 +99,15 @@ def calibration(
         fits = point.low <= level <= point.high
         colour = BLUE if fits else VERDICTS["outside"]
         ax.plot([level, level], [point.low, point.high], color=colour, linewidth=2.0)
-        ax.plot(level, point.value, "o" if fits else "X", color=colour, markersize=6.0)
-    ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="coverage promised", ylabel="coverage observed")
+        ax.plot(level, point.value, "o", color=colour, markerfacecolor=colour if fits else PAPER, markersize=6.5)
+    ax.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel=f"coverage promised (n = {observed[-1].n}; hollow: missed)",
+        ylabel="coverage observed",
+    )
     ax.set_aspect("equal")
-    ax.set_title(f"Bands keep their promise on the line (n = {observed[-1].n})")
+    ax.set_title("On the line: the promise is kept")
     grid(ax, "both")
     if pit is not None:
         _pit(more[0], pit)
@@ -112,31 +120,31 @@ def _pit(ax: Axes, pit: Float[np.ndarray, " m"]) -> None:
     ax.bar(edges[:-1], count, width=1 / bins, align="edge", color=BLUE, alpha=0.45, linewidth=0)
     ax.axhline(n / bins, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
     ax.set(xlim=(0, 1), xlabel="share of draws below the reading", ylabel="readings")
-    ax.set_title("Flat: honest spread. U: too narrow. Hump: too wide")
+    ax.set_title("Flat: kept. U: too narrow. Hump: too wide")
 
 
 @styled
-def coverage(rows: Sequence[Row], *, level: float = 0.9) -> Figure:
-    """Observed coverage of the bands at every horizon: at each time by itself, and of the whole path."""
+def coverage(rows: Sequence[Row], *, name: str = "world", level: float = 0.9) -> Figure:
+    """Observed coverage of the bands of row `name` at every horizon: at each time, and of the whole path."""
     kinds = {"coverage90": ("at each time (pointwise)", BLUE, -0.12), "joint90": ("whole path (joint)", ORANGE, 0.12)}
-    rows = [r for r in rows if r.metric in kinds]
+    rows = [r for r in rows if r.name == name and r.metric in kinds]
     splits = list(dict.fromkeys(r.split for r in rows))
     figure = new_figure(8.2, 1.6 + 0.45 * len(splits))
     ax = figure.subplots()
     ax.axvline(level, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
     for row in rows:
-        label, colour, shift = kinds[row.metric]
+        _, colour, shift = kinds[row.metric]
         y = splits.index(row.split) + shift
-        first = row is next(r for r in rows if r.metric == row.metric)
         ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2.0)
-        marker = "o" if row.low <= level <= row.high else "X"
-        ax.plot(row.value, y, marker, color=colour, markersize=6.0, linestyle="none", label=label if first else None)
+        face = colour if row.low <= level <= row.high else PAPER
+        ax.plot(row.value, y, "o", color=colour, markerfacecolor=face, markersize=6.5)
         _aside(ax, 1.02, y, f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f}), n = {row.n}", colour)
     ax.set_yticks(range(len(splits)), splits)
     ax.set_ylim(len(splits) - 0.5, -0.5)
     ax.set_xlim(min(0.5, min((r.low for r in rows), default=0.5) - 0.02), 1.0)
-    ax.set_xlabel(f"subjects' readings inside the {level:.0%} band, 95 % interval; a cross misses the promise")
-    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+    ax.set_xlabel(f"share inside the {100 * level:g} % band with its 95 % interval; hollow: the promise is missed")
+    handles = [Line2D([], [], color=colour, marker="o", label=label) for label, colour, _ in kinds.values()]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     grid(ax, "x")
     return figure
 
@@ -150,6 +158,7 @@ class Reach:
     training: Float[np.ndarray, " n"]
     asked: float
     verdict: Verdict
+    log: bool = False
 
 
 @styled
@@ -163,6 +172,9 @@ def support(reaches: Sequence[Reach]) -> Figure:
         ax.plot([values.min(), values.max()], [0, 0], color=MUTED, linewidth=1.2, solid_capstyle="butt")
         ax.plot([low, high], [0, 0], color=MUTED, linewidth=9.0, alpha=0.35, solid_capstyle="butt")
         ax.plot(mid, 0, "|", color=MUTED, markersize=12, markeredgewidth=1.6)
+        if reach.log:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         colour = VERDICTS[reach.verdict]
         ax.plot(reach.asked, 0, "D", color=colour, markersize=7, zorder=4, clip_on=False)
         unit = f" {reach.unit}" if reach.unit else ""

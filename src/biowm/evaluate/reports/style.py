@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path as File
 from typing import Any, Literal
 
@@ -60,6 +61,7 @@ def to_svg(figure: Figure) -> str:
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # names that would repeat on a page with two pictures
     for colour, name in _NAMES.items():
         text = text.replace(colour, f"var(--{name}, {colour})")
     return text
@@ -88,5 +90,7 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"]) -> None:
 
 
 def number(value: float) -> str:
-    """A number to three significant figures."""
-    return f"{value:.3g}"
+    """A number to three significant figures, without exponents where they can be spared."""
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:#.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"

@@ -195,7 +195,7 @@ def _keys(figure: Figure, stage: Stage) -> None:
         "joint": "band for the whole path (joint)",
         "pointwise": "band at each time by itself (pointwise)",
     }[futures.band]
-    promise = f"{futures.level:.0%} {shade}".replace("%", " %") if futures.level else "spread of the draws: no promise"
+    promise = f"{100 * futures.level:g} % {shade}" if futures.level else "spread of the draws: no promise"
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=INK, marker="o", markersize=4.5, linewidth=0.8, label="read"),
         Line2D([], [], color=SCENES[0], linewidth=2.0, label="median"),
