@@ -104,7 +104,7 @@ def numbers(table: Table, column: str, how: Reading, *, limits: bool = False, sw
         word = words.iloc[left[0]]
         odd = re.fullmatch(rf"{_NUMBER}|\d{{1,3}}(,\d{{3}})+(\.\d+)?", word) and "," in word
         why = " with a decimal point and no thousands mark" if odd else ""
-        raise table.bad(left[0], column, word, f"a number{why} (declare other words for missing with the key na)")
+        raise table.bad(left[0], column, repr(word), f"a number{why} (declare other words for missing with the key na)")
     return value
 
 
@@ -123,7 +123,7 @@ def refuse(table: Table, column: str, wrong: np.ndarray, expected: str) -> None:
     """Raise BadInput at the first wrong cell."""
     where = np.flatnonzero(wrong)
     if len(where):
-        raise table.bad(where[0], column, str(table.frame[column].iloc[where[0]]), expected)
+        raise table.bad(where[0], column, repr(str(table.frame[column].iloc[where[0]])), expected)
 
 
 def bounded(table: Table, column: str, value: np.ndarray, low: float | None, high: float | None, unit: str) -> None:
@@ -174,7 +174,7 @@ def times(table: Table, time: Time, column: str, how: Reading, *, required: bool
         value = numbers(table, column, Reading(comma=how.comma))
         like = np.isin(np.floor(value / 1e6), (19, 20)) & (value % 1 == 0)
         if not blank.all() and like[~blank].all():
-            raise table.bad(0, column, said.iloc[0], "days, or dates declared as such: time: {format: '%Y%m%d'}")
+            raise table.bad(0, column, repr(said.iloc[0]), "days, or dates declared as such: time: {format: '%Y%m%d'}")
         return value
     stamps = _dates(table, column, cells, said, blank, time.format)
     seconds = (stamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
@@ -208,13 +208,13 @@ def _dates(
         expected = (
             f"a date like {pattern!r}" if pattern else "a number or a date (say how dates are written: time.format)"
         )
-        raise table.bad(wrong[0], column, said.iloc[wrong[0]], expected)
+        raise table.bad(wrong[0], column, repr(said.iloc[wrong[0]]), expected)
     whole = [name for name, s in fits.items() if not (s.isna() & ~blank).any()]
     differ = [name for name in whole if not fits[name].equals(fits[whole[0]])]
     if differ:
         first = np.flatnonzero((fits[whole[0]] != fits[differ[0]]) & ~blank)[0]
         choices = " or ".join(repr(name) for name in (whole[0], differ[0]))
-        raise table.bad(first, column, said.iloc[first], f"dates that can be read one way; say time.format: {choices}")
+        raise table.bad(first, column, repr(said.iloc[first]), f"dates with one reading (say time.format: {choices})")
     if not pattern and whole[0] != "ISO8601":
         table.note(f"dates read as {whole[0]}", np.flatnonzero(~blank), column)
     return stamps

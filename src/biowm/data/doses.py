@@ -65,5 +65,5 @@ def schedules(given: pd.DataFrame, starts: np.ndarray, assigned: bool) -> tuple[
     plans = []
     for a, b in itertools.pairwise(edges):
         rows = zip(*(c[a:b] for c in columns), strict=True)
-        plans.append(schedule(Entry(*row, assigned) for row in rows))
+        plans.append(schedule(Entry(c, d, on, off, assigned) for c, d, on, off in rows))
     return tuple(plans)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from biowm.core.errors import BadInput, place
-
 from . import cells, values
 from .config import Action, Events, StudyConfig
 from .doses import doses, recorded
+from .faults import fault
 from .keys import closest
 from .rows import tidy
 from .subjects import Who
@@ -35,18 +34,14 @@ def given(
 def _time(table: Table, study: StudyConfig, column: str, dated: bool, *, required: bool) -> np.ndarray:
     if cells.dated(table, study.time, column) != dated:
         kinds = ("dates", "numbers") if dated else ("numbers", "dates")
-        raise BadInput(
-            place(file=table.files[0], column=column, found=kinds[1], expected=f"{kinds[0]}, as in the table")
-        )
+        raise fault(kinds[1], f"{kinds[0]}, as in the table of readings", file=table.files[0], column=column)
     how = cells.Reading(study.na, cells.decimal_comma(table, [column]))
     return cells.times(table, study.time, column, how, required=required)
 
 
 def _once(table: Table, name: str, acting: list[str]) -> None:
     if name in acting:
-        raise BadInput(
-            place(file=table.files[0], column=name, found="doses of this action in both tables", expected="one of them")
-        )
+        raise fault("doses of this action in both tables", "them in one", file=table.files[0], column=name)
 
 
 def _wide(
@@ -74,7 +69,7 @@ def _long(
     unknown = np.flatnonzero(~np.isin(action, list(names)))
     if len(unknown):
         word = str(action[unknown[0]])
-        raise table.bad(int(unknown[0]), events.action, word, f"a declared action{closest(word, names)}")
+        raise table.bad(int(unknown[0]), events.action, repr(word), f"a declared action{closest(word, names)}")
     onset_column = events.time or (events.onset if events.onset in table.frame.columns else study.time.column)
     onset = _time(table, study, onset_column, dated, required=True)
     stop = np.full(len(onset), np.nan)
@@ -83,7 +78,9 @@ def _long(
     wrong = np.flatnonzero(stop < onset)
     if len(wrong):
         found = str(table.frame[events.stop].iloc[wrong[0]])
-        raise table.bad(int(wrong[0]), events.stop, found, f"a stop that is not before its onset ({onset_column})")
+        raise table.bad(
+            int(wrong[0]), events.stop, repr(found), f"a stop that is not before its onset ({onset_column})"
+        )
     dose = _doses(table, study, events, action, names)
     rows = pd.DataFrame({"subject": code, "action": action, "dose": dose, "onset": onset, "stop": stop})
     same = rows.duplicated()

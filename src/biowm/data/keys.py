@@ -9,7 +9,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from biowm.core.errors import BadInput, place
+from biowm.core.errors import BadInput
+
+from .faults import fault
 
 
 class Keys(BaseModel):
@@ -62,27 +64,27 @@ def read_yaml(file: Path) -> Any:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise BadInput(place(file=file, expected="a study file (YAML) at this path")) from None
+        raise fault("no file", "a study file (YAML) at this path", file=file) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(place(file=file, found=str(error), expected="a readable UTF-8 text file")) from None
+        raise fault(str(error), "a readable UTF-8 text file", file=file) from None
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise BadInput(place(file=file, row=line, found=error.problem, expected="valid YAML")) from None
+        raise fault(str(error.problem), "valid YAML", file=file, row=line) from None
     except yaml.YAMLError as error:
-        raise BadInput(place(file=file, found=str(error), expected="valid YAML")) from None
+        raise fault(str(error), "valid YAML", file=file) from None
 
 
 def refuse(error: ValidationError, file: object) -> BadInput:
     """The first fault of a failed validation, as one message."""
     faults = error.errors(include_url=False, include_context=False)
-    fault = faults[0]
-    key = ".".join(str(part) for part in fault["loc"]) or "the file"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "missing":
-        return BadInput(place(file=file, column=None, found=f"no key {key}", expected="it: this key is required"))
-    given = fault["input"]
-    shown = "" if fault["type"] == "value_error" or isinstance(given, dict) else f", found {given!r}"
+    first = faults[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return fault(f"no key {key}", "it: this key is required", file=file)
+    given = first["input"]
+    shown = "" if first["type"] == "value_error" or isinstance(given, dict) else f", found {given!r}"
     more = f" ({len(faults) - 1} more after this one)" if len(faults) > 1 else ""
     return BadInput(f"file {file}, key {key}{shown}: {message}{more}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from biowm.core.errors import BadInput, place
 from biowm.core.path import Path
 from biowm.core.schedule import Schedule
 
 from .config import StudyConfig
+from .faults import fault
 from .subjects import Who
 from .tables import Table
 
@@ -19,7 +19,7 @@ def check(readings: pd.DataFrame, table: Table, study: StudyConfig, who: Who) ->
     for name, channel in study.measured.items():
         if readings[name].isna().all():
             column = channel.column or name
-            raise BadInput(place(file=table.files[0], column=column, found="no number in any row", expected="readings"))
+            raise fault("no number in any row", "readings", file=table.files[0], column=column)
     read = readings[list(study.measured)].notna().any(axis=1)
     seen = np.bincount(readings["subject"][read], minlength=len(who.names)) > 0
     if not seen.all():
@@ -27,9 +27,7 @@ def check(readings: pd.DataFrame, table: Table, study: StudyConfig, who: Who) ->
         row = int(np.flatnonzero(who.code == subject)[0])
         found = f"subject {who.names[subject]!r} without one reading of {', '.join(study.measured)}"
         expected = "at least one reading a subject (empty: drop leaves such subjects out)"
-        raise BadInput(
-            f"{place(**table.place(row), column='/'.join(study.subject))}: found {found}, expected {expected}"
-        )
+        raise table.bad(row, "/".join(study.subject), found, expected)
 
 
 def assemble(
@@ -41,18 +39,19 @@ def assemble(
     rows = readings[readings[names].notna().any(axis=1)]
     forward = [n for n, c in study.covariates.items() if c.fill == "forward"]
     if forward:
-        rows = rows.assign(**rows.groupby("subject", sort=False)[forward].ffill())
+        rows = rows.copy()
+        rows[forward] = rows.groupby("subject", sort=False)[forward].ffill()
     subject = rows["subject"].to_numpy()
     exact = rows["t"].to_numpy() - starts[subject]
     t, x = exact.astype(np.float32), rows[names].to_numpy(np.float32)
     same = np.flatnonzero((np.diff(t) == 0) & (np.diff(exact) > 0) & (np.diff(subject) == 0))
     if len(same):
-        i = int(rows.index[same[0] + 1])
+        i = int(rows.index.to_numpy()[same[0] + 1])
         gap = f"a time {np.diff(exact)[same[0]]:g} {study.time.unit} after the one before"
         expected = "times far enough apart for single precision over the length of the path"
         raise table.bad(i, study.time.column, gap, expected)
     edges = np.searchsorted(subject, np.arange(len(starts) + 1))
     return tuple(
-        Path(t[a:b], x[a:b], plan, trait, end)
+        Path(t[a:b], x[a:b], plan, trait, np.asarray(end))
         for a, b, plan, trait, end in zip(edges[:-1], edges[1:], plans, traits, ends, strict=True)
     )

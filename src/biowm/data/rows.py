@@ -71,7 +71,7 @@ def _refuse(shared: pd.DataFrame, clash: np.ndarray, table: Table, column: str, 
     raise table.bad(
         int(other),
         column,
-        f"{pair[column][other]:g} at the same subject and time as {place(**table.place(one))}, "
-        f"which says {pair[column][one]:g}",
+        f"{pair[column][other]} at the same subject and time as {place(**table.place(one))}, "
+        f"which says {pair[column][one]}",
         "one value" if duplicates else "one value (or say duplicates: replicate, or mean)",
     )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from biowm.core.errors import BadInput, place
 from biowm.core.path import CENSORED, ENDED, RUNNING
 
 from . import cells
 from .config import StudyConfig
+from .faults import fault
 from .locate import natural
 from .tables import Table
 
@@ -53,7 +53,7 @@ def _constant(table: Table, who: Who, column: str, value: np.ndarray, what: str)
     known = pd.Series(value, index=who.code)
     missing = (known == "") if known.dtype == object else known.isna()
     first = known[~missing].groupby(level=0).first()
-    clash = np.flatnonzero((known != known.index.map(first)) & ~missing)
+    clash = np.flatnonzero((known.to_numpy() != first.reindex(known.index).to_numpy()) & ~missing)
     if len(clash):
         i = int(clash[0])
         subject = who.names[who.code[i]]
@@ -108,10 +108,9 @@ def ends(table: Table, study: StudyConfig, who: Who) -> np.ndarray:
     ended, censored = np.isin(word, study.end.ended), np.isin(word, study.end.censored)
     if not (ended | censored).any():
         words = sorted({str(w) for w in word if w})
-        raise BadInput(
-            place(file=table.files[0], column=study.end.column, found=f"only {', '.join(words[:8]) or 'blanks'}",
-                  expected=f"one of {', '.join((*study.end.ended, *study.end.censored)) or '(key end names none)'}")
-        )  # fmt: skip
+        expected = f"one of {', '.join((*study.end.ended, *study.end.censored)) or '(key end names none)'}"
+        found = f"only {', '.join(words[:8]) or 'blanks'}"
+        raise fault(found, expected, file=table.files[0], column=study.end.column)
     event = np.full(len(who.names), RUNNING, np.int32)
     event[who.code[censored]] = CENSORED
     event[who.code[ended]] = ENDED
@@ -126,5 +125,5 @@ def given_split(table: Table, study: StudyConfig, who: Who) -> tuple[str, ...]:
     word = cells.words(table, column, study.na)
     wrong = np.flatnonzero(~np.isin(word, PARTS))
     if len(wrong):
-        raise table.bad(int(wrong[0]), column, str(word[wrong[0]]), f"one of {', '.join(PARTS)}")
+        raise table.bad(wrong[0], column, repr(word[wrong[0]]), f"one of {', '.join(PARTS)}")
     return tuple(_constant(table, who, column, word, "split"))

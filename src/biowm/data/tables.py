@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ import pandas as pd
 
 from biowm.core.errors import BadInput, place
 
+from .faults import fault
 from .keys import closest
 
 _KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".pq": "parquet"}
@@ -52,13 +54,13 @@ class Table:
     headers: tuple[frozenset[str], ...]
     repairs: list[Repair] = field(default_factory=list)
 
-    def place(self, i: int) -> dict[str, Any]:
+    def place(self, i: int | np.integer) -> dict[str, Any]:
         """File and row of the cell at position `i`."""
         return {"file": self.files[self.file[i]], "row": self.row[i]}
 
-    def bad(self, i: int, column: str | None, found: Any, expected: str) -> BadInput:
+    def bad(self, i: int | np.integer, column: str | None, found: str, expected: str) -> BadInput:
         """The message that the cell at position `i` is wrong."""
-        return BadInput(place(**self.place(i), column=column, found=found, expected=expected))
+        return fault(found, expected, **self.place(i), column=column)
 
     def note(self, what: str, where: np.ndarray, column: str | None, example: Any = None) -> None:
         """Note a repair at the positions `where` (none: nothing happened)."""
@@ -74,10 +76,10 @@ class Table:
             if name not in header:
                 names = [str(c) for c in self.frame.columns if c in header]
                 found = f"no column {name!r}{closest(name, names)}"
-                raise BadInput(place(file=file, column=name) + f": {found}")
+                raise BadInput(f"{place(file=file, column=name)}: {found}")
         cells = self.frame[name]
         if isinstance(cells, pd.DataFrame):
-            raise BadInput(place(file=self.files[0], column=name, found="this name twice", expected="one such column"))
+            raise fault("this name twice", "one such column", file=self.files[0], column=name)
         return cells
 
     def keep(self, rows: np.ndarray) -> Table:
@@ -108,7 +110,7 @@ def read(paths: Sequence[Path], kind: str | None, columns: Sequence[str] | None)
         frames.append(frame)
         rows.append(row)
     if not sum(len(frame) for frame in frames):
-        raise BadInput(place(file=paths[0], found="no row of data", expected="at least one"))
+        raise fault("no row of data", "at least one", file=paths[0])
     whole = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     table = Table(
         whole,
@@ -124,25 +126,33 @@ def read(paths: Sequence[Path], kind: str | None, columns: Sequence[str] | None)
 def _read_one(
     path: Path, content: bytes, kind: str | None, columns: Sequence[str] | None, repairs: list[Repair]
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    suffixes = [s.lower() for s in path.suffixes]
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
-        suffixes = [s for s in suffixes if s != ".gz"]
+    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     kind = kind or _KINDS.get(suffixes[-1] if suffixes else "")
     if kind is None:
         expected = "csv, tsv, txt, parquet or xlsx (or the key format)"
-        raise BadInput(place(file=path, found=f"the ending {path.suffix!r}", expected=expected))
+        raise fault(f"the ending {path.suffix!r}", expected, file=path)
     try:
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
         if kind == "parquet":
             frame = pd.read_parquet(io.BytesIO(content)).reset_index(drop=True)
             return frame.rename(columns=str), np.arange(1, len(frame) + 1, dtype=object)
         if kind == "xlsx":
             return _read_xlsx(path, content, columns, repairs)
         return _read_text(path, content, kind, columns, repairs)
-    except (OSError, EOFError, zipfile.BadZipFile, csv.Error, pd.errors.ParserError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+        csv.Error,
+        pd.errors.ParserError,
+        ValueError,
+        KeyError,
+    ) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(place(file=path, found=f"{type(error).__name__}: {error}", expected=f"a {kind} file")) from None
+        raise fault(f"{type(error).__name__}: {error}", f"a {kind} file", file=path) from None
 
 
 def _read_xlsx(
@@ -197,7 +207,7 @@ def _frame(
     lines = [(n, cells) for n, cells in lines if any(cell not in ("", None) for cell in cells)]
     if columns is None:
         if not lines:
-            raise BadInput(place(file=path, found="an empty file", expected="a header and rows"))
+            raise fault("an empty file", "a header and rows", file=path)
         header = _header(lines.pop(0)[1])
     else:
         header = list(columns)
@@ -207,7 +217,7 @@ def _frame(
         extra = [cell for cell in cells[width:] if cell not in ("", None)]
         if extra:
             found = f"{len(cells)} cells (beyond the last column: {str(extra[0])!r})"
-            raise BadInput(place(file=path, row=n, found=None) + f": found {found}, expected {width}")
+            raise fault(found, str(width), file=path, row=n)
     if ragged:
         short = [cells + [""] * (width - len(cells)) for _, cells in lines]
         lines = [(n, cells[:width]) for (n, _), cells in zip(lines, short, strict=True)]

@@ -1,0 +1,116 @@
+"""Held-out subjects, folds as the published protocol draws them, and what the leakage audit finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biowm.core.errors import BadInput
+from biowm.data.audit import audit
+from biowm.data.report import describe
+from biowm.data.splits import Split, folds, split
+from biowm.data.study import Study, load
+
+CONFIG = {"subject": "id", "time": {"column": "t", "unit": "d"}, "channels": {"x": {"unit": "mg"}}}
+
+
+def cohort(n: int = 30, config: dict | None = None, **columns: object) -> Study:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"id": np.repeat(np.arange(n), 4), "t": np.tile(np.arange(4), n), "x": rng.normal(size=4 * n)})
+    return load(frame.assign(**columns), CONFIG | (config or {}))
+
+
+def test_folds_are_every_kth_of_a_seeded_permutation_in_the_order_given():
+    ids = [str(i) for i in (5, 3, 9, 1, 7, 2)]
+    order = np.random.default_rng(0).permutation(6)
+    found = folds(ids, 3, 0)
+    for j in range(3):
+        assert found[j].tolist() == sorted(order[j::3].tolist())
+
+
+def test_more_folds_than_units_are_refused():
+    with pytest.raises(BadInput, match="5 folds asked of 2 units"):
+        folds(["a", "b", "a"], 5, 0)
+
+
+def test_the_words_of_a_split_column_are_kept():
+    part = np.repeat(["train"] * 20 + ["calibrate"] * 6 + ["test"] * 4, 4)
+    found = split(cohort(config={"split": {"column": "part"}}, part=part), seed=3)
+    assert found == Split(tuple(range(20)), tuple(range(20, 26)), tuple(range(26, 30)))
+
+
+def test_a_split_without_training_subjects_is_refused():
+    with pytest.raises(BadInput, match="no subject is left to train on"):
+        split(cohort(config={"split": {"column": "part"}}, part="test"), seed=0)
+
+
+def test_audit_finds_one_patient_under_two_names():
+    study = cohort()
+    first = study.paths[0]
+    frame = pd.DataFrame({
+        "id": ["a"] * 4 + ["b"] * 4 + ["c"] * 4, "t": [0, 1, 2, 3, 10, 11, 12, 13, 0, 1, 2, 3],
+        "x": [*first.x[:, 0], *first.x[:, 0], 1, 2, 3, 4.5],
+    })  # fmt: skip
+    doubled = load(frame, CONFIG)
+    (finding,) = audit(doubled, split(doubled, 0))
+    assert finding.kind == "identical paths"
+    assert finding.subjects == ("a", "b")
+
+
+def test_audit_finds_a_group_and_a_subject_on_both_sides():
+    study = cohort(config={"groups": {"site": "site"}}, site=np.repeat(np.arange(30) // 15, 4))
+    clean = Split(tuple(range(15)), tuple(range(15, 22)), tuple(range(22, 30)))
+    assert audit(study, clean) == ()
+    (finding,) = audit(study, Split(tuple(range(16)), tuple(range(16, 22)), tuple(range(22, 30))))
+    assert (finding.kind, len(finding.subjects)) == ("group in two parts", 15)
+    assert "site" in finding.message
+    (twice,) = audit(study, Split(tuple(range(15)), (*range(15, 22), 22), tuple(range(22, 30))))
+    assert (twice.kind, twice.subjects) == ("subject in two parts", ("22",))
+
+
+def test_describe_says_what_was_understood_and_every_repair():
+    rng = np.random.default_rng(1)
+    n = 12
+    frame = pd.DataFrame({
+        "id": np.repeat([f"P{i}" for i in range(n)], 4), "t": np.tile([0, 7, 14, 28], n),
+        "x": [f"{v:.2f}" for v in rng.lognormal(size=4 * n)], "dose": np.tile([10, 10, "", 0], n),
+        "sex": np.repeat(["f", "m"], 2 * n), "site": np.repeat(["A", "B"], 2 * n),
+        "bmi": np.repeat(rng.normal(25, 2, n), 4),
+        "status": "alive",
+    })  # fmt: skip
+    frame.loc[5, "x"] = "<0.05"
+    frame.loc[47, "status"] = "dead"
+    frame = pd.concat([frame, frame.iloc[[0]]], ignore_index=True)
+    study = load(
+        frame,
+        {**CONFIG, "study": "trial", "actions": {"dose": {"unit": "mg/d"}}, "horizons": ["14 d", "90 d"],
+         "traits": {"sex": {"kind": "category"}, "bmi": {"unit": "kg/m^2"}}, "groups": {"site": "site"},
+         "end": {"column": "status", "ended": ["dead"]}, "use": {"licence": "CC0-1.0"},
+         "limits": [{"name": "ceiling", "rule": "dose <= 20"}]},
+    )  # fmt: skip
+    text = describe(study)
+    for part in (
+        "Study trial: 12 subjects (P0, P1, P2, P3, ...)",
+        "readings a subject: median 4, from 4 to 4",
+        "gap between readings: median 7 d, widest 14",
+        "ended 1, censored 0",
+        "licence CC0-1.0",
+        "x [mg], real: 48 readings",
+        "dose [mg/d], rate (held): 12 for 12 subjects",
+        "for example subject P0: 10 mg/d at 0 d to 14 d",
+        "assignment: observed",
+        "sex: f 6, m 6",
+        "bmi: [kg/m^2] median",
+        "site: 2 (A, B)",
+        "14 d: 12 of 12 subjects have readings that far",
+        "90 d: 0 of 12 subjects have readings that far",
+        "by subject, seed 0: train 8, calibrate 2, test 2",
+        "fewer than 9 subjects to calibrate on",
+        "site in training and held out: A, B",
+        "ceiling: dose <= 20 (hard)",
+        "left-censored cells read as their limit: 1 (first: file the data frame, row 5, column x: found '<0.05')",
+        "blank dose cells read as 0: 12",
+        "exact duplicate rows dropped: 1 (first: file the data frame, row 48)",
+    ):
+        assert part in text, f"{part!r} not in:\n{text}"
