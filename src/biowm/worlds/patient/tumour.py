@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
+from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from biowm.core.registry import register
@@ -52,11 +53,17 @@ _TRIES = 32  # of a truncated normal by rejection; where all fail (one draw in t
 
 # Counts of the stages I, II, IIIA, IIIB, IV (Detterbeck and Gibson 2008) and, for each, the log diameter in cm:
 # mean, sd, and the bounds between which it is truncated (Winer-Muram et al. 2002, doi:10.1148/radiol.2233011026).
-_STAGES = np.array([1432.0, 128.0, 1306.0, 7248.0, 12840.0], np.float32)
-_LOG_MEAN = np.array([1.72, 1.96, 1.91, 2.76, 3.86], np.float32)
-_LOG_SD = np.array([4.70, 1.63, 9.40, 6.87, 8.82], np.float32)
-_LOG_LOW = np.log(np.full(5, 0.3, np.float32))
-_LOG_HIGH = np.log(np.array([5.0, 13.0, 13.0, 13.0, 13.0], np.float32))
+_STAGES = np.array([1432, 128, 1306, 7248, 12840], np.float32)
+_LOG_SIZES = np.array(
+    [
+        [1.72, 4.70, np.log(0.3), np.log(5.0)],
+        [1.96, 1.63, np.log(0.3), np.log(13.0)],
+        [1.91, 9.40, np.log(0.3), np.log(13.0)],
+        [2.76, 6.87, np.log(0.3), np.log(13.0)],
+        [3.86, 8.82, np.log(0.3), np.log(13.0)],
+    ],
+    np.float32,
+)
 
 SPEC = WorldSpec(
     name="patient/tumour",
@@ -107,11 +114,11 @@ def alive(volume: Float[Array, "..."]) -> Bool[Array, "..."]:
 
 def first_volume(*, key: PRNGKeyArray) -> Float[Array, ""]:
     """The volume (cm3) of a new patient: a stage by its share, then a log-normal diameter within its bounds."""
-    stage_key, size_key = jax.random.split(key)
-    stage = jax.random.categorical(stage_key, jnp.log(_STAGES))
-    mean, sd, low, high = (jnp.asarray(c)[stage] for c in (_LOG_MEAN, _LOG_SD, _LOG_LOW, _LOG_HIGH))
-    z = jax.random.truncated_normal(size_key, (low - mean) / sd, (high - mean) / sd)
-    return sphere(jnp.exp(mean + sd * z))
+    which, size = jax.random.uniform(key, (2,))
+    stage = jnp.searchsorted(jnp.cumsum(_STAGES) / _STAGES.sum(), which)
+    mean, sd, low, high = jnp.asarray(_LOG_SIZES)[stage]
+    below, above = ndtr((low - mean) / sd), ndtr((high - mean) / sd)
+    return sphere(jnp.exp(mean + sd * ndtri(below + size * (above - below))))
 
 
 def _effects(
@@ -145,7 +152,7 @@ class Tumour(World):
         zero = jnp.zeros(())
         low = traits @ _SHIFT
         return TumourBelief(
-            t=zero, seen=jnp.zeros((), bool), volume=jnp.asarray(sphere(2.0)), ratio=jnp.ones(()), slope=jnp.zeros(3),
+            t=zero, seen=jnp.zeros((), bool), volume=jnp.float32(sphere(2.0)), ratio=jnp.ones(()), slope=jnp.zeros(3),
             spread=zero, drug=zero, mean=_MEAN.astype(np.float32) + low, precision=jnp.asarray(_PRECISION), low=low,
         )  # fmt: skip
 
@@ -198,25 +205,24 @@ class Tumour(World):
 
     def draw(self, belief: TumourBelief, *, key: PRNGKeyArray) -> TumourState:
         """Rates from the truncated posterior, and the volume that goes with them."""
-        rates_key, ratio_key, size_key = jax.random.split(key, 3)
+        noise = jax.random.normal(key, (1 + 3 * _TRIES,))
         root = jnp.linalg.cholesky(belief.precision)
-        z = jax.random.normal(rates_key, (3, _TRIES))
-        tries = belief.mean[:, None] + solve_triangular(root.T, z, lower=False)
+        tries = belief.mean[:, None] + solve_triangular(root.T, noise[1:].reshape(3, _TRIES), lower=False)
         fits = jnp.all(tries > belief.low[:, None], axis=0)
         rates = jnp.maximum(tries[:, jnp.argmax(fits)], belief.low)
-        doubt = belief.slope @ (rates - belief.mean) + jnp.sqrt(belief.spread) * jax.random.normal(ratio_key)
-        volume = jnp.where(belief.seen, belief.volume, first_volume(key=size_key))
+        doubt = belief.slope @ (rates - belief.mean) + jnp.sqrt(belief.spread) * noise[0]
+        volume = jnp.where(belief.seen, belief.volume, first_volume(key=jax.random.fold_in(key, 1)))
         return TumourState(belief.t, jnp.clip(volume * (belief.ratio + doubt), 0.0, DEATH), belief.drug, rates)
 
     def step(
         self, state: TumourState, action: Float[Array, "2"], dt: Float[Array, ""], *, key: PRNGKeyArray
     ) -> TumourState:
         """The transition; a volume that would pass `DEATH` stays there, one that would fall below 0 is 0."""
-        noise_key, luck_key = jax.random.split(key)
+        noise, luck = jax.random.normal(key, (2,))
         effects, drug = _effects(state.volume, state.drug, action, dt)
-        noise = NOISE * jnp.sqrt(dt) * jax.random.normal(noise_key)
-        volume = jnp.clip(state.volume * (1 + effects @ state.rates + noise), 0.0, DEATH)
-        cured = jax.random.uniform(luck_key) < jnp.exp(-CELLS * volume)
+        change = effects @ state.rates + NOISE * jnp.sqrt(dt) * noise
+        volume = jnp.clip(state.volume * (1 + change), 0.0, DEATH)
+        cured = ndtr(luck) < jnp.exp(-CELLS * volume)
         volume = jnp.where(alive(state.volume), jnp.where(cured, 0.0, volume), state.volume)
         return TumourState(state.t + dt, volume, drug, state.rates)
 
