@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import fill
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from biowm.core.interval import Interval, Row
 from .style import BLUE, INK, MUTED, ORANGE, PAPER, VERDICTS, grid, new_figure, number, styled
 
 
+@runtime_checkable
 class Standing(Protocol):
     """A contender's place in the race: its CRPS with a 95 % interval, its weight, and whether it is a simple rule."""
 
