@@ -61,7 +61,8 @@ def stage_of(history: Path, scenes: tuple[Scene, ...], now: float | None, bounds
 
 def label(item: Channel | ActionCard) -> str:
     """The name with its unit."""
-    unit = "" if item.unit in ("", "dimensionless", "1") else f" ({item.unit})"
+    unit = item.unit.replace("**", "^").replace("^2", "²").replace("^3", "³")
+    unit = "" if unit in ("", "dimensionless", "1") else f" ({unit})"
     return f"{item.name}{unit}"
 
 

@@ -46,14 +46,16 @@ def plan_figure(
     bounds: Sequence[Bound] = (),
     goal: str = "",
     promise: Interval | None = None,
+    unit: str = "",
 ) -> Figure:
     """A plan beside the schedules it was weighed against, its limits, and the value promised for it.
 
-    `promise` comes from data that did not make the plan.
+    `promise`, in `unit`, comes from data that did not make the plan.
     """
     title = f"Plan: {goal}" if goal else "Plan"
     if promise is not None:
-        title += f"\npromised {number(promise.value)} ({number(promise.low)} to {number(promise.high)}), no guarantee"
+        value = f"{number(promise.value)} ({number(promise.low)} to {number(promise.high)}) {unit}".strip()
+        title += f"\npromised {value}, no guarantee"
     return _draw(history, (scene, *references), now, tuple(bounds), title)
 
 
@@ -161,7 +163,7 @@ def _names(ax: Axes, stage: Stage, j: int) -> None:
         spread[after] = max(spread[after], spread[before] + gap)
     spread -= max(0.0, float((spread - share).max()) / 2)
     for scene, colour, place in zip(stage.scenes, SCENES, spread, strict=False):
-        ax.annotate(scene.name, (1.0, float(place)), xycoords="axes fraction", xytext=(6, 0),
+        ax.annotate(fill(scene.name, 16), (1.0, float(place)), xycoords="axes fraction", xytext=(6, 0),
                     textcoords="offset points", va="center", color=colour, fontweight="bold")  # fmt: skip
 
 
@@ -214,8 +216,10 @@ def _keys(figure: Figure, stage: Stage) -> None:
 
 def _warning(ax: Axes, stage: Stage) -> None:
     """Above the first panel: that the data do not cover the question, and why."""
-    worst = max((s.futures.support for s in stage.scenes), key=lambda s: list(VERDICTS).index(s.verdict))
+    scene = max(stage.scenes, key=lambda s: list(VERDICTS).index(s.futures.support.verdict))
+    worst = scene.futures.support
     if worst.verdict != "inside":
         where = {"edge": "At the edge of the data", "outside": "Outside the data"}[worst.verdict]
-        text = fill(f"{where}: {'; '.join(worst.reasons)}", 95)
+        name = f" ({scene.name})" if len(stage.scenes) > 1 else ""
+        text = fill(f"{where}{name}: {'; '.join(worst.reasons)}", 95)
         ax.set_title(text, color=VERDICTS[worst.verdict], fontsize=9.5, pad=16)
