@@ -13,7 +13,7 @@ from biowm.core.errors import Abstention
 from biowm.core.forecast import belief_at
 from biowm.core.futures import Support
 from biowm.core.interval import Interval
-from biowm.core.path import Path, lengths, stack, take
+from biowm.core.path import Path, lengths, stack
 from biowm.core.registry import get
 from biowm.core.schedule import Schedule
 from biowm.core.world import Belief, World
@@ -86,8 +86,9 @@ def plan_crossfit(
     reasons = _refusals(world, limits, horizon, ground)
     if reasons:
         return Abstention(reasons)
-    whole = take(stack([path]), 0)
-    origin = int(lengths(stack([path]))[0]) - 1 if origin is None else origin
+    alone = stack([path])
+    whole = jax.tree.map(lambda leaf: leaf[0], alone)
+    origin = int(lengths(alone)[0]) - 1 if origin is None else origin
     now = float(whole.t[origin])
     problem = pose(
         world.spec, goal, limits, now=now, horizon=horizon, spacing=min(w.spacing for w in (world, *halves)),

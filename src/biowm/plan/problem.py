@@ -34,7 +34,7 @@ class Problem(eqx.Module):
     limits: tuple[Limit, ...] = eqx.field(static=True)
     controls: tuple[int, ...] = eqx.field(static=True)
     now: Float[Array, ""]
-    edges: Float[Array, " s+1"]
+    edges: Float[Array, " e"]
     times: Float[Array, " t"]
     low: Float[Array, "s c"]
     high: Float[Array, "s c"]
@@ -184,7 +184,7 @@ def _controlled(
 
 
 def _bounds(
-    spec: WorldSpec, limits: Sequence[Limit], cards: tuple[int, ...], elapsed: Float[np.ndarray, " s+1"]
+    spec: WorldSpec, limits: Sequence[Limit], cards: tuple[int, ...], elapsed: Float[np.ndarray, " e"]
 ) -> tuple[Float[np.ndarray, "s c"], Float[np.ndarray, "s c"]]:
     """The range of each dose; limits that contradict each other leave one dose, which breaks one of them."""
     low = np.repeat([[spec.actions[a].low for a in cards]], len(elapsed) - 1, axis=0).astype(float)

@@ -111,7 +111,9 @@ def describe(plan: Plan) -> str:
         lines.append(f"Value by the model that planned: {_number(plan.own, unit)}; no judge, so no promise")
     else:
         lines.append(f"Promise, by models fitted on other subjects: {_number(plan.promise, unit)}")
-        lines.append(f"Value by the model that planned: {_number(plan.own, unit)}, better by {plan.overpromise:.3g}")
+        gap = plan.overpromise or 0.0
+        side = "better" if gap > 0 else "worse"
+        lines.append(f"Value by the model that planned: {_number(plan.own, unit)}, {side} by {abs(gap):.3g}")
     for check in plan.limits:
         sure = f"{check.own:.2f}" if check.promised is None else f"{check.promised:.2f} promised, {check.own:.2f} own"
         lines.append(f"Limit ({check.severity}) {check.meaning}: {'holds' if check.ok else 'BROKEN'} ({sure})")

@@ -21,7 +21,7 @@ def cvar(costs: Float[Array, " n"], tail: float = TAIL) -> Float[Array, ""]:
 
 
 def aim(limit: Limit) -> float:
-    """The level a planner aims at: a quarter of the allowed failures, as an optimum on the edge falls off it elsewhere."""
+    """The level a planner aims at: a quarter of the allowed failures, so that other models agree."""
     return 1 - (1 - limit.level) / 4
 
 

@@ -18,7 +18,6 @@ SOFT = 10.0  # what a soft limit broken by 100 % costs, in ranges of the goal ov
 
 
 @register("planners", "cem")
-@eqx.filter_jit
 def cem(
     world: World,
     belief: Belief,
@@ -35,6 +34,20 @@ def cem(
     Every candidate meets the same `draws` of the future. Schedules that keep the hard limits come first, by
     goal; the others by how far they miss (Rubinstein & Kroese, doi:10.1007/978-1-4757-4321-0).
     """
+    return _search(world, belief, problem, key, draws, iterations, candidates, elites)
+
+
+@eqx.filter_jit
+def _search(
+    world: World,
+    belief: Belief,
+    problem: Problem,
+    key: PRNGKeyArray,
+    draws: int,
+    iterations: int,
+    candidates: int,
+    elites: int,
+) -> Schedule:
     follow_key, sample_key = jax.random.split(key)
     simple = references(problem)
 

@@ -1,0 +1,122 @@
+"""Goals and limits from text, and their values on a course."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from biowm.core.errors import BadInput
+from biowm.core.spec import ActionCard, Channel, WorldSpec
+from biowm.plan.course import Course, value
+from biowm.plan.goals import margin, parse_goal, parse_limit, shortfall
+
+SPEC = WorldSpec(
+    "ward",
+    "d",
+    (Channel("psa", "ng/mL"), Channel("tumour volume", "mm^3"), Channel("max", "1")),
+    (ActionCard("cpa", "mg/d", "rate"), ActionCard("chemo", "mg", "bolus"), ActionCard("on", "", "switch")),
+)
+COURSE = Course(
+    elapsed=jnp.array([1.0, 3.0, 4.0, 4.0]),
+    dt=jnp.array([1.0, 2.0, 1.0, 0.0]),
+    x=jnp.stack([jnp.array([[1.0, 4.0, 2.0, 2.0], [3.0, 3.0, 9.0, 9.0]])] * 3, axis=-1),
+    dose=jnp.array([[10.0, 2.0, 1.0], [20.0, 0.0, 0.0], [0.0, 4.0, 1.0], [0.0, 0.0, 0.0]]),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "unit", "expected"),
+    [
+        ("minimise mean psa", "mean psa", "ng/mL", [11 / 4, 18 / 4]),
+        ("maximise mean psa over 3 d", "mean psa over 3 d", "ng/mL", [3.0, 3.0]),
+        ("minimise max tumour volume over 0.5 week", "max tumour volume over 3.5 d", "mm^3", [4.0, 3.0]),
+        ("minimize final psa", "final psa", "ng/mL", [2.0, 9.0]),
+        ("minimise final psa over 3 d", "final psa over 3 d", "ng/mL", [4.0, 3.0]),
+        ("minimise min max", "min max", "1", [1.0, 3.0]),
+        ("minimise mean cpa", "mean cpa", "mg/d", [12.5, 12.5]),
+        ("minimise total cpa over 1 d", "total cpa over 1 d", "mg", [10.0, 10.0]),
+        ("minimise total chemo", "total chemo", "mg", [6.0, 6.0]),
+        ("minimise mean chemo", "mean chemo", "mg/d", [1.5, 1.5]),
+        ("minimise max chemo", "max chemo", "mg", [4.0, 4.0]),
+        ("minimise total on", "total on", "d", [2.0, 2.0]),
+    ],
+)
+def test_goal_reads_and_values(text, shown, unit, expected):
+    goal = parse_goal(text, SPEC)
+    assert goal.sense == ("maximise" if text.startswith("max") else "minimise")
+    assert (str(goal.quantity), goal.quantity.unit) == (shown, unit)
+    np.testing.assert_allclose(value(goal.quantity, COURSE), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("P(max psa <= 10) >= 0.8", "P(max psa <= 10 ng/mL) >= 0.8"),
+        ("P(psa<=10 ug/L)>=.8", "P(max psa <= 10 ng/mL) >= 0.8"),
+        ("tumour volume <= 0.5 cm^3", "P(max tumour volume <= 500 mm^3) >= 0.9"),
+        ("psa >= 2", "P(min psa >= 2 ng/mL) >= 0.9"),
+        ("cpa <= 200", "max cpa <= 200 mg/d"),
+        ("cpa <= 0.2 g/d", "max cpa <= 200 mg/d"),
+        ("cpa <= 0.2 (g/d)", "max cpa <= 200 mg/d"),
+        ("mean cpa over 4 week <= 100", "mean cpa over 28 d <= 100 mg/d"),
+        ("total chemo <= 0.01 g", "total chemo <= 10 mg"),
+        ("cpa >= 5", "min cpa >= 5 mg/d"),
+    ],
+)
+def test_limit_is_understood_in_full(text, meaning):
+    assert parse_limit(text, SPEC).meaning == meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["column 1", "the end", "minimise or maximise"]),
+        ("reduce mean psa", ["column 1", "'reduce'", "minimise or maximise"]),
+        ("minimise psa", ["column 10", "mean, max, min or final before 'psa'"]),
+        ("minimise total psa", ["column 10", "'total'", "mean, max, min or final of 'psa'"]),
+        ("minimise final chemo", ["mean, max or total of 'chemo'", "bolus"]),
+        ("minimise mean PSA", ["column 15", "'PSA'", "did you mean 'psa'?"]),
+        ("minimise mean creatinine", ["'creatinine'", "psa, tumour volume, max, cpa, chemo or on"]),
+        ("minimise mean psa over 30", ["a unit after 30"]),
+        ("minimise mean psa over 30 mg", ["'mg' cannot be turned into 'd'"]),
+        ("minimise mean psa over -3 d", ["'-3'", "a time above 0"]),
+        ("minimise mean psa for 3 d", ["column 19", "'for'", "over TIME"]),
+    ],
+)
+def test_bad_goal_says_where_and_what(text, parts):
+    with pytest.raises(BadInput) as error:
+        parse_goal(text, SPEC)
+    assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("P(max cpa <= 3) >= 0.9", ["'cpa' is decided, not uncertain"]),
+        ("P(psa <= 3) >= 90", ["'90'", "a probability between 0 and 1"]),
+        ("P(psa <= 3", ["the end", "')'"]),
+        ("P(psa <= 3)", ["'>=' and a probability"]),
+        ("P(psa <= 3) >= 0.9 always", ["'always'", "the end"]),
+        ("cpa == 3", ["column 5", "<= or >="]),
+        ("cpa <=", ["the end", "a bound such as 30 mg/d"]),
+        ("cpa <= 3 mL", ["'mL' cannot be turned into 'mg/d'"]),
+        ("on <= 3 U", ["a bare 'U' is ambiguous"]),
+        ("chemo >= 2", ["mean, max or total of 'chemo'"]),
+        ("chemio <= 3", ["did you mean 'chemo'?"]),
+    ],
+)
+def test_bad_limit_says_where_and_what(text, parts):
+    with pytest.raises(BadInput) as error:
+        parse_limit(text, SPEC)
+    assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_margin_counts_past_the_bound_on_either_side():
+    np.testing.assert_allclose(margin(parse_limit("psa <= 4", SPEC), COURSE), [0.0, 1.25], atol=2e-5)
+    np.testing.assert_allclose(margin(parse_limit("psa >= 2", SPEC), COURSE), [0.5, -0.5], atol=2e-5)
+    assert float(margin(parse_limit("psa <= 4", SPEC), COURSE)[0]) <= 0, "at its bound, a draw is within it"
+
+
+@pytest.mark.parametrize(("level", "holds"), [(0.5, True), (0.9, True), (0.91, False), (1.0, False)])
+def test_shortfall_agrees_with_the_share_of_draws(level, holds):
+    margins = jnp.array([-1.0] * 9 + [2.0])
+    assert bool(shortfall(margins, level) <= 0) == holds
