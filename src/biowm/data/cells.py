@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float, Int, Shaped
 
 from biowm.core import units
 
@@ -74,7 +75,9 @@ def decimal_comma(table: Table, columns: Sequence[str]) -> bool:
     return sure
 
 
-def numbers(table: Table, column: str, how: Reading, *, limits: bool = False, switch: bool = False) -> np.ndarray:
+def numbers(
+    table: Table, column: str, how: Reading, *, limits: bool = False, switch: bool = False
+) -> Float[np.ndarray, " rows"]:
     """A column as numbers, NaN where missing.
 
     `limits`: cells such as '<0.1' are read as the limit; `switch`: on/off, yes/no, true/false are 1 and 0.
@@ -102,13 +105,15 @@ def numbers(table: Table, column: str, how: Reading, *, limits: bool = False, sw
         left = left[np.isnan(value[left])]
     if len(left):
         word = words.iloc[left[0]]
-        odd = re.fullmatch(rf"{_NUMBER}|\d{{1,3}}(,\d{{3}})+(\.\d+)?", word) and "," in word
-        why = " with a decimal point and no thousands mark" if odd else ""
+        marked = re.fullmatch(r"[+-]?[\d.,]*,[\d.,]*", word)
+        why = " with one decimal mark and no thousands mark" if marked else ""
         raise table.bad(left[0], column, repr(word), f"a number{why} (declare other words for missing with the key na)")
     return value
 
 
-def _limits(table: Table, column: str, plain: pd.Series, value: np.ndarray, left: np.ndarray) -> np.ndarray:
+def _limits(
+    table: Table, column: str, plain: pd.Series, value: Float[np.ndarray, " rows"], left: Int[np.ndarray, " odd"]
+) -> Int[np.ndarray, " rest"]:
     """Put the limit of cells such as '<0.1' into `value`; returns the positions that are no such cell."""
     parts = plain.iloc[left].str.extract(rf"^{_LIMIT.pattern}$")
     hit = parts[0].notna().to_numpy()
@@ -119,21 +124,23 @@ def _limits(table: Table, column: str, plain: pd.Series, value: np.ndarray, left
     return left[~hit]
 
 
-def refuse(table: Table, column: str, wrong: np.ndarray, expected: str) -> None:
+def refuse(table: Table, column: str, wrong: Bool[np.ndarray, " rows"], expected: str) -> None:
     """Raise BadInput at the first wrong cell."""
     where = np.flatnonzero(wrong)
     if len(where):
         raise table.bad(where[0], column, repr(str(table.frame[column].iloc[where[0]])), expected)
 
 
-def bounded(table: Table, column: str, value: np.ndarray, low: float | None, high: float | None, unit: str) -> None:
+def bounded(
+    table: Table, column: str, value: Float[np.ndarray, " rows"], low: float | None, high: float | None, unit: str
+) -> None:
     """Raise BadInput at the first value outside [low, high]."""
     for bound, wrong, word in ((low, np.less, "at least"), (high, np.greater, "at most")):
         if bound is not None:
             refuse(table, column, wrong(value, bound), f"{word} {bound:g} {unit}".strip())
 
 
-def labels(table: Table, columns: Sequence[str], what: str) -> np.ndarray:
+def labels(table: Table, columns: Sequence[str], what: str) -> Shaped[np.ndarray, " rows"]:
     """Identifiers from one column or several (joined with '/'), as text; whole numbers lose their '.0'."""
     parts = []
     for column in columns:
@@ -154,13 +161,13 @@ def labels(table: Table, columns: Sequence[str], what: str) -> np.ndarray:
     return joined.to_numpy(object)
 
 
-def words(table: Table, column: str, na: Sequence[str]) -> np.ndarray:
+def words(table: Table, column: str, na: Sequence[str]) -> Shaped[np.ndarray, " rows"]:
     """A column of words, '' where missing."""
     cells = text(table.column(column))
     return cells.mask(_missing(cells, table, column, na), "").to_numpy(object)
 
 
-def times(table: Table, time: Time, column: str, how: Reading, *, required: bool = True) -> np.ndarray:
+def times(table: Table, time: Time, column: str, how: Reading, *, required: bool = True) -> Float[np.ndarray, " rows"]:
     """A column of times in the study's clock: numbers as they are, dates counted from 1970-01-01.
 
     Raises BadInput at the first cell that is no time, and where day and month cannot be told apart.
@@ -192,7 +199,7 @@ def dated(table: Table, time: Time, column: str) -> bool:
 
 
 def _dates(
-    table: Table, column: str, cells: pd.Series, said: pd.Series, blank: np.ndarray, pattern: str | None
+    table: Table, column: str, cells: pd.Series, said: pd.Series, blank: Bool[np.ndarray, " rows"], pattern: str | None
 ) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(cells):
         return pd.to_datetime(cells, utc=True)

@@ -8,21 +8,32 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 
 from biowm.core.schedule import Entry, Schedule, schedule
 
 COLUMNS = ["subject", "card", "dose", "onset", "stop"]
 
 
-def doses(card: int, subject: np.ndarray, dose: np.ndarray, onset: np.ndarray, stop: np.ndarray) -> pd.DataFrame:
+def doses(
+    card: int,
+    subject: Int[np.ndarray, " rows"],
+    dose: Float[np.ndarray, " rows"],
+    onset: Float[np.ndarray, " rows"],
+    stop: Float[np.ndarray, " rows"],
+) -> pd.DataFrame:
     """Interventions of one action as rows; a bolus stops at its onset."""
     return pd.DataFrame(dict(zip(COLUMNS, (subject, card, dose, onset, stop), strict=True)))
 
 
 def recorded(
-    moments: pd.DataFrame, column: str, card: int, kind: Literal["bolus", "rate", "switch"],
-    meaning: Literal["until_next", "since_last"], last: pd.Series | None = None,
-) -> pd.DataFrame:  # fmt: skip
+    moments: pd.DataFrame,
+    column: str,
+    card: int,
+    kind: Literal["bolus", "rate", "switch"],
+    meaning: Literal["until_next", "since_last"],
+    last: pd.Series | None = None,
+) -> pd.DataFrame:
     """The interventions that a column records in rows sorted by subject and t.
 
     A rate or switch holds until the subject's next row, or since the one before. The last row's value ends with
@@ -55,7 +66,7 @@ def joined(given: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return merged.sort_values(["subject", "onset", "card"], kind="stable", ignore_index=True)
 
 
-def schedules(given: pd.DataFrame, starts: np.ndarray, assigned: bool) -> tuple[Schedule, ...]:
+def schedules(given: pd.DataFrame, starts: Float[np.ndarray, " n"], assigned: bool) -> tuple[Schedule, ...]:
     """One schedule a subject (coded 0, 1, ...), with times counted from the subject's start."""
     subject = given["subject"].to_numpy(int)
     onset, stop = (given[name].to_numpy(float) - starts[subject] for name in ("onset", "stop"))

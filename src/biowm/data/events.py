@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int, Shaped
 
 from . import cells, values
 from .config import Action, Events, StudyConfig
@@ -31,7 +32,7 @@ def given(
     return read(table, study, study.events, code, last, acting, dated)
 
 
-def _time(table: Table, study: StudyConfig, column: str, dated: bool, *, required: bool) -> np.ndarray:
+def _time(table: Table, study: StudyConfig, column: str, dated: bool, *, required: bool) -> Float[np.ndarray, " rows"]:
     if cells.dated(table, study.time, column) != dated:
         kinds = ("dates", "numbers") if dated else ("numbers", "dates")
         raise fault(kinds[1], f"{kinds[0]}, as in the table of readings", file=table.files[0], column=column)
@@ -45,7 +46,13 @@ def _once(table: Table, name: str, acting: list[str]) -> None:
 
 
 def _wide(
-    table: Table, study: StudyConfig, events: Events, code: np.ndarray, last: pd.Series, acting: list[str], dated: bool
+    table: Table,
+    study: StudyConfig,
+    events: Events,
+    code: Int[np.ndarray, " rows"],
+    last: pd.Series,
+    acting: list[str],
+    dated: bool,
 ) -> list[pd.DataFrame]:
     here = {n: a for n, a in study.actions.items() if n not in acting or (a.column or n) in table.frame.columns}
     columns = [a.column or n for n, a in here.items()]
@@ -62,7 +69,13 @@ def _wide(
 
 
 def _long(
-    table: Table, study: StudyConfig, events: Events, code: np.ndarray, last: pd.Series, acting: list[str], dated: bool
+    table: Table,
+    study: StudyConfig,
+    events: Events,
+    code: Int[np.ndarray, " rows"],
+    last: pd.Series,
+    acting: list[str],
+    dated: bool,
 ) -> list[pd.DataFrame]:
     names = {a.column or n: n for n, a in study.actions.items()}
     action = cells.words(table, events.action, ())
@@ -95,7 +108,9 @@ def _long(
     return pieces
 
 
-def _doses(table: Table, study: StudyConfig, events: Events, action: np.ndarray, names: dict[str, str]) -> np.ndarray:
+def _doses(
+    table: Table, study: StudyConfig, events: Events, action: Shaped[np.ndarray, " rows"], names: dict[str, str]
+) -> Float[np.ndarray, " rows"]:
     """The dose of each row of a long table; a switch needs none."""
     dose = np.full(len(action), np.nan)
     if events.dose in table.frame.columns or any(a.kind != "switch" for a in study.actions.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 
 from biowm.core.path import Path
 from biowm.core.schedule import Schedule
@@ -31,9 +32,14 @@ def check(readings: pd.DataFrame, table: Table, study: StudyConfig, who: Who) ->
 
 
 def assemble(
-    readings: pd.DataFrame, table: Table, study: StudyConfig, starts: np.ndarray, plans: tuple[Schedule, ...],
-    traits: np.ndarray, ends: np.ndarray,
-) -> tuple[Path, ...]:  # fmt: skip
+    readings: pd.DataFrame,
+    table: Table,
+    study: StudyConfig,
+    starts: Float[np.ndarray, " n"],
+    plans: tuple[Schedule, ...],
+    traits: Float[np.ndarray, "n s"],
+    ends: Int[np.ndarray, " n"],
+) -> tuple[Path, ...]:
     """The paths: a time for every row with a reading, counted from the subject's first row."""
     names = list(study.measured)
     rows = readings[readings[names].notna().any(axis=1)]

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from biowm.core.errors import place
 
@@ -60,7 +61,9 @@ def _merge(cells: pd.DataFrame, many: pd.Series, values: list[str], how: str) ->
     return pd.concat([cells[~many], merged]).sort_values(MOMENT, kind="stable")
 
 
-def _refuse(shared: pd.DataFrame, clash: np.ndarray, table: Table, column: str, duplicates: str | None) -> None:
+def _refuse(
+    shared: pd.DataFrame, clash: Bool[np.ndarray, " rows"], table: Table, column: str, duplicates: str | None
+) -> None:
     if not clash.any():
         return
     wrong = shared[clash]

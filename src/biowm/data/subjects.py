@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int, Shaped
 
 from biowm.core.path import CENSORED, ENDED, RUNNING
 
@@ -24,7 +25,7 @@ class Who:
     """The subjects in natural order of their names, and the number of the subject of each row."""
 
     names: tuple[str, ...]
-    code: np.ndarray
+    code: Int[np.ndarray, " rows"]
 
 
 def identify(table: Table, study: StudyConfig) -> Who:
@@ -48,10 +49,10 @@ def drop_empty(table: Table, study: StudyConfig) -> Table:
     return table.keep(kept)
 
 
-def _constant(table: Table, who: Who, column: str, value: np.ndarray, what: str) -> pd.Series:
+def _constant(table: Table, who: Who, column: str, value: Shaped[np.ndarray, " rows"], what: str) -> pd.Series:
     """The one value of each subject, missing cells aside. Raises BadInput where a subject has two."""
     known = pd.Series(value, index=who.code)
-    missing = (known == "") if known.dtype == object else known.isna()
+    missing = known.isna() | (known == "")
     first = known[~missing].groupby(level=0).first()
     clash = np.flatnonzero((known.to_numpy() != first.reindex(known.index).to_numpy()) & ~missing)
     if len(clash):
@@ -62,7 +63,7 @@ def _constant(table: Table, who: Who, column: str, value: np.ndarray, what: str)
     return first.reindex(range(len(who.names)))
 
 
-def traits(table: Table, study: StudyConfig, who: Who) -> tuple[np.ndarray, dict[str, tuple[str, ...]]]:
+def traits(table: Table, study: StudyConfig, who: Who) -> tuple[Float[np.ndarray, "n s"], dict[str, tuple[str, ...]]]:
     """The trait vectors [n, s] (a category as 0/1 over its levels, NaN where unknown) and the levels found."""
     blocks, levels = [np.empty((len(who.names), 0))], {}
     how = cells.Reading(study.na)
@@ -93,14 +94,14 @@ def groups(table: Table, study: StudyConfig, who: Who) -> dict[str, tuple[str, .
     return found
 
 
-def _words(table: Table, columns: Sequence[str], na: Sequence[str]) -> np.ndarray:
+def _words(table: Table, columns: Sequence[str], na: Sequence[str]) -> Shaped[np.ndarray, " rows"]:
     """Words from one column or several (joined with '/'); '' where any is missing."""
     parts = [cells.words(table, column, na) for column in columns]
     whole = np.logical_and.reduce([part != "" for part in parts])
     return np.where(whole, np.array(["/".join(row) for row in zip(*parts, strict=True)], dtype=object), "")
 
 
-def ends(table: Table, study: StudyConfig, who: Who) -> np.ndarray:
+def ends(table: Table, study: StudyConfig, who: Who) -> Int[np.ndarray, " n"]:
     """How each subject ended: RUNNING, ENDED or CENSORED."""
     if study.end is None:
         return np.full(len(who.names), RUNNING, np.int32)

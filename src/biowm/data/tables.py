@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Int, Shaped
 
 from biowm.core.errors import BadInput, place
 
@@ -49,8 +50,8 @@ class Table:
 
     frame: pd.DataFrame
     files: tuple[str, ...]
-    file: np.ndarray
-    row: np.ndarray
+    file: Int[np.ndarray, " rows"]
+    row: Shaped[np.ndarray, " rows"]
     headers: tuple[frozenset[str], ...]
     repairs: list[Repair] = field(default_factory=list)
 
@@ -62,7 +63,7 @@ class Table:
         """The message that the cell at position `i` is wrong."""
         return fault(found, expected, **self.place(i), column=column)
 
-    def note(self, what: str, where: np.ndarray, column: str | None, example: Any = None) -> None:
+    def note(self, what: str, where: Int[np.ndarray, " hits"], column: str | None, example: Any = None) -> None:
         """Note a repair at the positions `where` (none: nothing happened)."""
         if len(where):
             first = int(np.min(where))
@@ -82,7 +83,7 @@ class Table:
             raise fault("this name twice", "one such column", file=self.files[0], column=name)
         return cells
 
-    def keep(self, rows: np.ndarray) -> Table:
+    def keep(self, rows: Bool[np.ndarray, " rows"]) -> Table:
         """The table with only the rows where the mask `rows` is true."""
         frame = self.frame[rows].reset_index(drop=True)
         return replace(self, frame=frame, file=self.file[rows], row=self.row[rows])
@@ -125,7 +126,7 @@ def read(paths: Sequence[Path], kind: str | None, columns: Sequence[str] | None)
 
 def _read_one(
     path: Path, content: bytes, kind: str | None, columns: Sequence[str] | None, repairs: list[Repair]
-) -> tuple[pd.DataFrame, np.ndarray]:
+) -> tuple[pd.DataFrame, Shaped[np.ndarray, " rows"]]:
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     kind = kind or _KINDS.get(suffixes[-1] if suffixes else "")
     if kind is None:
@@ -157,7 +158,7 @@ def _read_one(
 
 def _read_xlsx(
     path: Path, content: bytes, columns: Sequence[str] | None, repairs: list[Repair]
-) -> tuple[pd.DataFrame, np.ndarray]:
+) -> tuple[pd.DataFrame, Shaped[np.ndarray, " rows"]]:
     from openpyxl import load_workbook
 
     book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
@@ -173,12 +174,13 @@ def _read_xlsx(
 
 def _read_text(
     path: Path, content: bytes, kind: str, columns: Sequence[str] | None, repairs: list[Repair]
-) -> tuple[pd.DataFrame, np.ndarray]:
+) -> tuple[pd.DataFrame, Shaped[np.ndarray, " rows"]]:
     text = _decode(path, content, repairs)
     first = next((line for line in text.splitlines() if line.strip()), "")
-    mark = "\t" if kind == "tsv" else _separator(first)
+    told = first.casefold().startswith("sep=")  # a line that spreadsheets write before the header
+    mark = "\t" if kind == "tsv" else first[4:5] if told else _separator(first)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
-    lines = [(reader.line_num, cells) for cells in reader]
+    lines = [(reader.line_num, cells) for cells in reader if not (told and reader.line_num == 1)]
     return _frame(path, lines, columns, repairs)
 
 
@@ -202,7 +204,7 @@ def _separator(line: str) -> str:
 
 def _frame(
     path: Path, lines: list[tuple[int, list[Any]]], columns: Sequence[str] | None, repairs: list[Repair]
-) -> tuple[pd.DataFrame, np.ndarray]:
+) -> tuple[pd.DataFrame, Shaped[np.ndarray, " rows"]]:
     """Header and rows of a file, blank lines left out, short rows filled and long ones cut where nothing is lost."""
     lines = [(n, cells) for n, cells in lines if any(cell not in ("", None) for cell in cells)]
     if columns is None:

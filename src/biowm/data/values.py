@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from . import cells
 from .config import Action, Covariate, Measured
 from .tables import Table
 
 
-def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.Reading) -> np.ndarray:
+def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.Reading) -> Float[np.ndarray, " rows"]:
     """The readings of one channel. Raises BadInput at a cell that is no number or out of range."""
     column = channel.column or name
     value = cells.numbers(table, column, how, limits=True)
@@ -19,7 +20,7 @@ def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.
     return value
 
 
-def amounts(table: Table, name: str, action: Action, how: cells.Reading) -> np.ndarray:
+def amounts(table: Table, name: str, action: Action, how: cells.Reading) -> Float[np.ndarray, " rows"]:
     """The doses of one action. Raises BadInput at a cell that is no number or out of range."""
     column = action.column or name
     value = cells.numbers(table, column, how, switch=action.kind == "switch")
@@ -27,7 +28,7 @@ def amounts(table: Table, name: str, action: Action, how: cells.Reading) -> np.n
     return value
 
 
-def bounds(table: Table, column: str, value: np.ndarray, action: Action) -> None:
+def bounds(table: Table, column: str, value: Float[np.ndarray, " rows"], action: Action) -> None:
     """Raise BadInput at the first dose that `action` does not admit."""
     if action.kind == "switch":
         cells.refuse(table, column, np.isfinite(value) & (value != 0) & (value != 1), "0 or 1 (a switch)")

@@ -84,7 +84,7 @@ def test_the_study_file(tmp_path, change, parts):
     ("line", "parts"),
     [
         ("2,14,high,0", ("row 6", "column psa", "found 'high'", "a number", "na")),
-        ('2,14,"1,234",0', ("row 6", "column psa", "found '1,234'", "decimal point")),
+        ('2,14,"1,234",0', ("row 6", "column psa", "found '1,234'", "one decimal mark")),
         ("2,14,4000,0", ("row 6", "column psa", "found '4000'", "at most 1000 ng/mL")),
         ("2,14,-1,0", ("row 6", "column psa", "found '-1'", "at least 0 ng/mL")),
         ("2,14,inf,0", ("row 6", "column psa", "found 'inf'", "a number")),

@@ -59,7 +59,7 @@ def test_clinic_visits_with_iso_dates_and_a_daily_dose(tmp_path):
 
 def test_german_export_with_semicolons_decimal_commas_dotted_dates_and_cp1252(tmp_path):
     text = (
-        "Patient;Datum;Größe µm;Gewicht;Dosis\r\nMüller;03.04.2020 08:00;1250,5;71,25;0\r\n"
+        "sep=;\r\nPatient;Datum;Größe µm;Gewicht;Dosis\r\nMüller;03.04.2020 08:00;1250,5;71,25;0\r\n"
         "Müller;04.04.2020 20:00;1300;71;2,5\r\nMüller;06.04.2020 20:00;<5,0;;2,5\r\n"
     )
     found = study(
