@@ -1,18 +1,22 @@
-"""A cohort drawn from the toy world `Decay`, and toy rules and bands to examine it with."""
+"""A cohort drawn from the toy world `Decay`, and toy rules to examine it with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from biowm.core.forecast import forecast
 from biowm.core.path import Path, stack
 from biowm.core.rollout import rollout
 from biowm.core.schedule import Entry, schedule
-from biowm.core.scores import rank_quantile
+from biowm.core.world import World
+from biowm.models.scale import fit_scale
+from biowm.train.calibrate import Calibration, calibrate
+from biowm.train.horizons import Horizons, ask
 from tests.support.decay import Decay, DecayState
 
 
@@ -39,21 +43,14 @@ class Deaf(Decay):
         return state
 
 
-@dataclass(frozen=True)
-class Bands:
-    """Stands in for a calibration: bands of the draws, `factor` times as wide."""
-
-    level: float | None = 0.9
-    factor: float = 1.0
-
-
-def band(calibration, spec, draws, leads, kind):
-    """The interface of `biowm.train.calibrate.band`; the joint band is that of the largest standardised error."""
-    middle = np.median(draws, axis=0)
-    spread = np.std(draws, axis=0) + 1e-6
-    apart = np.abs(draws - middle) / spread
-    wide = rank_quantile(apart.max(axis=(1, 2)) if kind == "joint" else apart, 0.9)
-    return middle, middle - calibration.factor * wide * spread, middle + calibration.factor * wide * spread
+def promise(world: World, paths: Path, horizons: Horizons, factor: float = 1.0) -> Calibration:
+    """The calibration of a world on a cohort, its bands made `factor` times as wide."""
+    spec = world.spec
+    asked = ask(paths, np.arange(len(paths.t)), horizons, origins=4, targets=spec.targets)
+    draws = forecast(world, paths, asked.queries, key=jax.random.key(0), draws=60)
+    scale = fit_scale(spec, np.asarray(paths.x))
+    found = calibrate(spec, scale, asked, np.asarray(scale.to_z(jnp.asarray(draws))), len(horizons.values))
+    return replace(found, pointwise=factor * found.pointwise, joint=factor * found.joint)
 
 
 _rollout = eqx.filter_jit(rollout)
@@ -66,8 +63,8 @@ def cohort(n: int = 40, readings: int = 13, seed: int = 0, vary: bool = True) ->
     paths = []
     for i in range(n):
         t = np.cumsum(rng.uniform(0.7, 1.3, readings)).astype(np.float32)
-        doses = rng.uniform(0, 2, 4) if vary else np.ones(4)
-        plan = schedule([Entry(0, float(d), 4.0 * k, 4.0 * k + 4.0) for k, d in enumerate(doses)])
+        doses = rng.uniform(0, 2, 4) if vary else np.ones(1)
+        plan = schedule([Entry(0, float(d), 4.0 * k, 4.0 * k + (4.0 if vary else 40.0)) for k, d in enumerate(doses)])
         x0 = rng.uniform(0, 8)
         start = eqx.tree_at(lambda b: b.x, world.begin(jnp.zeros(0)), jnp.full(1, x0, jnp.float32))
         x = _rollout(world, start, plan, jnp.asarray(t), key=jax.random.key(seed * 1000 + i), draws=1)[0]

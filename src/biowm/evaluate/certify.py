@@ -94,9 +94,9 @@ def _rows(exam: Exam) -> list[Row]:
     """Errors of every rule and of the world at each horizon, baselines first."""
     names = [*sorted(exam.rules, key=lambda name: (name != "persistence", name)), "world"]
     return [
-        row(name, "ours" if name == "world" else "baseline", exam.label(h), metric, interval(t, seed=exam.seed))
+        row(name, "ours" if name == "world" else "baseline", label, metric, interval(t, seed=exam.seed))
         for name in names
         for metric in ("crps", "mae", "rmse")
-        for h, t in enumerate(exam.curve(exam.answer(name), metric))
+        for label, t in zip(exam.horizons.labels(), exam.curve(exam.answer(name), metric), strict=True)
         if len(t.units)
     ]

@@ -1,8 +1,8 @@
 """Metrics with honest intervals: what is scored is summed by subject, and subjects are resampled.
 
 A `Forecast` says what was foretold, `measure` turns it into a `Tally` (sums by unit, usually a subject), and a tally
-becomes a number with its 95 % interval: bootstrap over units, or exact for coverages. Tallies add up over folds
-and seeds, and two tallies over the same units give paired differences and ratios.
+becomes a number with its 95 % interval: bootstrap over units, or exact for coverages. Tallies of folds add up, those
+of seeds are averaged, and two tallies over the same units give paired differences and ratios.
 """
 
 from __future__ import annotations
@@ -103,10 +103,17 @@ def measure(
 
 
 def add(tallies: Sequence[Tally]) -> Tally:
-    """One tally from several of the same metric (folds, seeds); a unit that occurs in several is one unit."""
+    """One tally from several of the same metric; the sums of a unit that occurs in several add up."""
     names, place = np.unique(np.concatenate([t.units for t in tallies]), return_inverse=True)
     total, count = (np.concatenate(parts) for parts in ([t.total for t in tallies], [t.count for t in tallies]))
     return Tally(tallies[0].metric, names, _sums(place, total, len(names)), _sums(place, count, len(names)))
+
+
+def average(tallies: Sequence[Tally]) -> Tally:
+    """One tally from several of the same metric (seeds); of a unit that occurs in several the sums are averaged."""
+    whole = add(tallies)
+    times = np.unique(np.concatenate([t.units for t in tallies]), return_counts=True)[1]
+    return Tally(whole.metric, whole.units, whole.total / times, whole.count / times)
 
 
 def interval(sums: Tally, *, seed: int = 0) -> Interval:
@@ -115,7 +122,7 @@ def interval(sums: Tally, *, seed: int = 0) -> Interval:
     Errors are averaged over forecasts, coverages first within each unit and then over units. The interval of a
     coverage is exact (Clopper-Pearson) where each unit counts once, and conservative where it counts several times.
     """
-    units, scored = len(sums.units), int(sums.count.sum())
+    units, scored = len(sums.units), round(sums.count.sum())
     if not units:
         return Interval(np.nan, np.nan, np.nan, 0)
     if sums.metric.exact:
@@ -152,7 +159,7 @@ def _paired(ours: Tally, other: Tally, combine: np.ufunc, seed: int) -> Interval
         x, y = _value(ours, weights), _value(other, weights)
         with np.errstate(divide="ignore", invalid="ignore"):  # both sides may be exactly right
             both.append(np.where(x == y, combine(1.0, 1.0), combine(x, y)))
-    return Interval(float(both[0][0]), *_bounds(both[1]), int(ours.count.sum()))
+    return Interval(float(both[0][0]), *_bounds(both[1]), round(ours.count.sum()))
 
 
 def _weights(units: int, seed: int) -> Float[np.ndarray, "r u"]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from biowm.core.schedule import Entry, Schedule, entries, schedule
 
@@ -21,15 +21,19 @@ def masked(given: Plans, origins: Float[np.ndarray, " q"]) -> list[list[Entry]]:
     ]
 
 
-def shuffled(given: Plans, origins: Float[np.ndarray, " q"], subjects: np.ndarray) -> list[list[Entry]]:
-    """From the origin on the actions of another subject, at the same times since the origin."""
+def shuffled(
+    given: Plans, origins: Float[np.ndarray, " q"], subjects: Int[np.ndarray, " q"], seed: int = 0
+) -> list[list[Entry]]:
+    """From the origin on what another subject, drawn at random, was given at the same times since its origin."""
+    rng = np.random.default_rng(seed)
     swapped = masked(given, origins)
-    for q, r in enumerate(_partners(subjects)):
+    for q, subject in enumerate(subjects):
+        r = rng.choice(np.flatnonzero(subjects != subject))
         now, then = float(origins[q]), float(origins[r])
         swapped[q] += [
             e._replace(onset=max(e.onset, then) - then + now, stop=e.stop - then + now)
             for e in given[r]
-            if max(e.onset, e.stop) > then or e.onset == then
+            if e.stop > then or e.onset >= then
         ]
     return swapped
 
@@ -54,9 +58,3 @@ def pack(plans: Plans) -> Schedule:
     """Stacked schedules from their entries, padded to one size."""
     size = len(schedule(max(plans, key=len)).card)
     return jax.tree.map(lambda *rows: np.stack(rows), *(schedule(plan, size) for plan in plans))
-
-
-def _partners(subjects: np.ndarray) -> list[int]:
-    """For each question the next one, cyclically, that is about another subject."""
-    n = len(subjects)
-    return [next(r % n for r in range(q + 1, q + n) if subjects[r % n] != subjects[q]) for q in range(n)]

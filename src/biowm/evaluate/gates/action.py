@@ -41,7 +41,7 @@ def check(exam: Exam) -> Verdict:
 
     Where actions do not differ between the subjects of the exam nothing can be tested (R3, R27 of the ladder).
     """
-    queries = exam.questions.queries
+    queries = exam.asked.queries
     given = take(exam.paths, queries.subject).plan
     if not exam.world.spec.actions:
         return _untested(exam, "the world has no action")
@@ -51,7 +51,7 @@ def check(exam: Exam) -> Verdict:
     origins = np.asarray(exam.paths.t)[queries.subject, queries.origin]
     tampered = {
         "mask": masked(plans, origins),
-        "shuffle": shuffled(plans, origins, queries.subject),
+        "shuffle": shuffled(plans, origins, queries.subject, exam.seed),
         "late": delayed(plans, origins, float(exam.world.spacing)),
     }
     return _judge(exam, {name: _effect(exam, given, pack(other)) for name, other in tampered.items()})
@@ -63,7 +63,7 @@ def _untested(exam: Exam, why: str) -> Verdict:
 
 def _amounts(exam: Exam, plans: Schedule) -> np.ndarray:
     """What each question's schedule gives in each piece of its horizon, rates and boluses side by side: [Q, ...]."""
-    queries = exam.questions.queries
+    queries = exam.asked.queries
     start = np.asarray(exam.paths.t)[queries.subject, queries.origin]
     marks = np.linspace(start, queries.times[:, -1], _PIECES + 1, axis=1).astype(np.float32)
     over = jax.vmap(lambda p, a, b: jnp.concatenate(between(p, a, b, len(exam.world.spec.actions))))
@@ -90,7 +90,7 @@ def _moves(exam: Exam, given: Schedule, other: Schedule, question: int) -> bool:
 
 def _ends(exam: Exam, plans: Schedule, question: int) -> State:
     """The states in which a question's rollout ends under its schedule among `plans`."""
-    queries = exam.questions.queries
+    queries = exam.asked.queries
     key = jax.random.key(exam.seed)
     belief = belief_at(exam.world, exam.path(question), int(queries.origin[question]))
     states = eqx.filter_jit(draw_states)(exam.world, belief, key=key, draws=_DRAWS)

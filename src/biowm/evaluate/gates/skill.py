@@ -22,9 +22,9 @@ def check(exam: Exam) -> Verdict:
     curves = {name: exam.curve(exam.answer(name)) for name in ("world", "persistence", best)}
     against = {
         rule: {
-            exam.label(h): ratio(curves["world"][h], curves[rule][h], seed=exam.seed)
-            for h in range(len(exam.horizons))
-            if len(curves["world"][h].units)
+            label: ratio(ours, theirs, seed=exam.seed)
+            for label, ours, theirs in zip(exam.horizons.labels(), curves["world"], curves[rule], strict=True)
+            if len(ours.units)
         }
         for rule in ("persistence", best)
     }

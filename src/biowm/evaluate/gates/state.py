@@ -57,7 +57,7 @@ def _cut(world: World, states: State, plan: Schedule, times: np.ndarray, key: ja
 
 
 def _faults(exam: Exam, question: int) -> list[str]:
-    queries = exam.questions.queries
+    queries = exam.asked.queries
     path = exam.path(question)
     times = np.unique(queries.times[question])
     times = np.concatenate([times, times[-1:]])  # at least two, so that there is something to cut
@@ -73,7 +73,7 @@ def _faults(exam: Exam, question: int) -> list[str]:
 @register("gates", "state")
 def check(exam: Exam) -> Verdict:
     """A split rollout equals the whole and saved beliefs and states go on unchanged, to the bit (R1 of the ladder)."""
-    asked = range(min(_SUBJECTS, len(exam.questions.queries.subject)))
+    asked = range(min(_SUBJECTS, len(exam.asked.queries.subject)))
     try:
         faults = [_faults(exam, q) for q in asked]
     except TypeError as error:

@@ -1,0 +1,185 @@
+"""The bench: runs a task over seeds and reports every contender's numbers, the best simple rule first if it wins."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from biowm.core import registry
+from biowm.core.errors import BadInput, place
+from biowm.core.interval import Role, Row, row
+from biowm.data import catalogue
+
+from .metrics import Tally, average, interval
+from .task import Setting, Task
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run of a task: what `biowm bench run --json` prints."""
+
+    task: str
+    version: str
+    seeds: int
+    seconds: float
+    peak_mb: float
+    commit: str
+    data_sha256: str | None
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the command line's contract, and nothing besides."""
+        return {**vars(self), "rows": [r.to_json() for r in self.rows]}
+
+    def __rich__(self) -> Group:
+        """Who wins, then a table of every contender."""
+        metrics = list(dict.fromkeys(r.metric for r in self.rows))
+        tables = [_table(self.rows, metric) for metric in metrics]
+        return Group(*(Text(line) for line in winners(self)), *tables)
+
+
+def result_from_json(data: dict[str, Any]) -> Result:
+    """The inverse of `Result.to_json`."""
+    return Result(**{**data, "rows": tuple(Row(**r) for r in data["rows"])})
+
+
+def task(name: str) -> Task:
+    """The task called `name`. Raises BadInput listing those there are."""
+    try:
+        return registry.get("tasks", name)()
+    except KeyError:
+        known = ", ".join(registry.names("tasks"))
+        raise BadInput(place(column="TASK", found=name, expected=f"one of {known}")) from None
+
+
+def run(
+    name: str, setting: Setting, *, seeds: int | None = None, said: Callable[[str], None] = lambda _: None
+) -> Result:
+    """Run a task over `seeds` seeds (default: 5, or 1 if quick).
+
+    Raises BadInput for an unknown task or variant and for missing data. `said` hears of each contender as it is scored.
+    """
+    chosen = task(name)
+    if setting.variant is not None and setting.variant not in chosen.variants:
+        expected = f"one of {', '.join(chosen.variants)}" if chosen.variants else "none: this task has no variant"
+        raise BadInput(place(column="--variant", found=setting.variant, expected=expected))
+    seeds = (1 if setting.effort == "quick" else 5) if seeds is None else seeds
+    if seeds < 1:
+        raise BadInput(place(column="--seeds", found=seeds, expected="at least 1"))
+    start = time.perf_counter()
+    scope = chosen.scope(setting)
+    return Result(
+        task=name,
+        version=f"{chosen.version} ({scope})" if scope else chosen.version,
+        seeds=seeds,
+        rows=tuple(_rows(chosen, setting, seeds, said)),
+        seconds=round(time.perf_counter() - start, 1),
+        peak_mb=round(_peak_mb(), 1),
+        commit=_commit(),
+        data_sha256=None if chosen.data is None else catalogue.known(chosen.data).sha256,
+    )
+
+
+def _rows(chosen: Task, setting: Setting, seeds: int, said: Callable[[str], None]) -> list[Row]:
+    tallies: dict[tuple[str, Role, str, str], list[Tally]] = defaultdict(list)
+    for seed in range(seeds):
+        problem = chosen.make(seed, setting)
+        for answer in chosen.contend(problem):
+            said(f"seed {seed}: {answer.name}")
+            for (split, metric), found in chosen.score(answer.prediction, problem).items():
+                tallies[answer.name, answer.role, split, metric].append(found)
+    return [
+        row(name, role, split, metric, interval(average(parts)))
+        for (name, role, split, metric), parts in tallies.items()
+    ]
+
+
+def winners(result: Result) -> list[str]:
+    """One sentence a split: the best simple rule beside `world`, and who is ahead on the task's primary metric."""
+    chosen = task(result.task)
+    lines = []
+    for split in dict.fromkeys(r.split for r in result.rows):
+        rows = [r for r in result.rows if r.split == split and r.metric == chosen.primary]
+        rules = [r for r in rows if r.role == "baseline"]
+        ours = next((r for r in rows if r.name == "world"), None)
+        if not rules:
+            continue
+        best = (max if chosen.higher else min)(rules, key=lambda r: r.value)
+        line = f"{split}: best simple rule {best.name} {best.value:.3f} ({chosen.primary})"
+        if ours is not None:
+            ahead = ours.value > best.value if chosen.higher else ours.value < best.value
+            line += f"; world {ours.value:.3f} is ahead" if ahead else f" wins; world {ours.value:.3f}"
+        lines.append(line)
+    return lines
+
+
+def _table(rows: Iterable[Row], metric: str) -> Table:
+    """Contenders by splits for one metric, baselines first."""
+    names, splits, cells = _grid([r for r in rows if r.metric == metric])
+    table = Table(metric, "role", *splits)
+    for name, role in names:
+        table.add_row(name, role, *(cells.get((name, s), "").replace("[", "\\[") for s in splits))
+    return table
+
+
+def _grid(rows: list[Row]) -> tuple[list[tuple[str, str]], list[str], dict[tuple[str, str], str]]:
+    """Names with roles (baselines first), splits, and a cell for each."""
+    names = sorted(dict.fromkeys((r.name, r.role) for r in rows), key=lambda n: n[1] == "ours")
+    cells = {(r.name, r.split): f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rows}
+    return names, list(dict.fromkeys(r.split for r in rows)), cells
+
+
+def report(folder: Path) -> str:
+    """Every result file of a folder as Markdown: who wins first, then one table a metric.
+
+    Raises BadInput where the folder holds no result or a file is not one.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise BadInput(f"{folder}: found no result, expected files written by `biowm bench run TASK --json FILE`")
+    parts = ["# Benchmarks", "Written by `biowm bench report`; values with 95 % intervals over subjects or seeds."]
+    for file in files:
+        try:
+            result = result_from_json(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadInput(place(file=file, found=str(error), expected="a file written by `biowm bench run`")) from None
+        parts += _section(result)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(result: Result) -> list[str]:
+    head = f"Version {result.version}, {result.seeds} seeds, {result.seconds:.0f} s, commit `{result.commit[:12]}`."
+    parts = [f"## {result.task}", head, "\n".join(f"- {line}" for line in winners(result))]
+    for metric in dict.fromkeys(r.metric for r in result.rows):
+        names, splits, cells = _grid([r for r in result.rows if r.metric == metric])
+        lines = [["", "role", *splits], ["---"] * (len(splits) + 2)]
+        lines += [[name, role, *(cells.get((name, s), "") for s in splits)] for name, role in names]
+        parts.append(f"**{metric}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return parts
+
+
+def _peak_mb() -> float:
+    """The most memory this process has held, in MB (the unit of ru_maxrss differs by system)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024) / 1024
+
+
+def _commit() -> str:
+    """The commit of the code that ran, `-dirty` where it was changed since; `unknown` outside a repository."""
+    asked = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,64 @@
+"""What a benchmark task is: problems by seed, contenders that answer them, and scores by unit. One file a task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Generic, Literal, TypeVar
+
+from biowm.core.interval import Role
+
+from .metrics import Tally
+
+Effort = Literal["quick", "default", "full"]
+Problem = TypeVar("Problem")
+Prediction = TypeVar("Prediction")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a task is run: how much of it, which variant, and where the data lie (None: the usual places)."""
+
+    effort: Effort = "default"
+    variant: str | None = None
+    data: Path | None = None
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Prediction]):
+    """What one contender says to a problem."""
+
+    name: str
+    role: Role
+    prediction: Prediction
+
+
+class Task(ABC, Generic[Problem, Prediction]):
+    """A benchmark: registered by `@register("tasks", name)`, made anew for every run.
+
+    `primary` is the metric that decides who wins; `higher`: more of it is better. `data` names the known data set.
+    """
+
+    version: ClassVar[str]
+    primary: ClassVar[str]
+    higher: ClassVar[bool] = False
+    variants: ClassVar[tuple[str, ...]] = ()
+    data: ClassVar[str | None] = None
+
+    @abstractmethod
+    def make(self, seed: int, setting: Setting) -> Problem:
+        """The problem of one seed. Raises BadInput where its data are missing."""
+
+    @abstractmethod
+    def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
+        """Every contender's answer, baselines first, one at a time."""
+
+    @abstractmethod
+    def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
+        """Tallies by (split, metric); where seeds draw different subjects, the names of the units tell them apart."""
+
+    def scope(self, setting: Setting) -> str:
+        """What of the task a setting runs, where that is not all of it."""
+        return ""

@@ -1,0 +1,229 @@
+"""Task `ias`: 72 men under intermittent androgen suppression; PSA 1, 3, 6 and 12 visits ahead, given the treatment.
+
+Five folds by patient. Every visit (a row with a PSA reading) from a patient's second on is an origin, and the treatment
+that was given after it is told: it carries information of its own, because treatment followed PSA. Errors are those of
+y = log(PSA + .1). `world` and its kin are fitted on the training patients of each fold (doi:10.1002/cncr.21989).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path as File
+
+import jax
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from biowm.core.forecast import Queries, forecast
+from biowm.core.interval import Role
+from biowm.core.path import Path, stack, take
+from biowm.core.registry import register
+from biowm.core.schedule import Entry, Schedule, schedule
+from biowm.core.spec import ActionCard, Channel, WorldSpec
+from biowm.core.world import World
+from biowm.data import catalogue
+from biowm.train.calibrate import Calibration, band
+from biowm.train.fit import fit_paths
+from biowm.train.fitted import Fitted
+from biowm.train.horizons import Horizons
+
+from ..metrics import Forecast, Tally, add, measure
+from ..tamper import pack, shuffled, unpack
+from ..task import Answer, Setting, Task
+from ._ar import LEADS, RULES, Visits, foretell, truths
+
+_SPLITS = {"next": 1, "h3": 3, "h6": 6, "h12": 12}
+_METRICS = ("rmse", "mae", "crps", "coverage90", "joint90")
+_MEMBERS = ("mean", "trend", "direct", "knn")  # simple rules of the race; the others have exact references above
+_FOLDS = 5
+_FLOOR = 0.1
+
+SPEC = WorldSpec(
+    name="ias",
+    clock="d",
+    channels=(Channel("psa", "ng/mL", link="log", low=0.0, floor=_FLOOR, resolution=0.01),),
+    actions=(ActionCard("on", "dimensionless", "switch", 0.0, 1.0),),
+)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Training and test patients, as indices into the cohort."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The cohort, as visits for the reference rules and as paths for worlds, and the folds to be done."""
+
+    visits: tuple[Visits, ...]
+    paths: tuple[Path, ...]
+    folds: tuple[Fold, ...]
+    seed: int
+    draws: int
+
+
+Prediction = tuple[tuple[Forecast, ...], ...]  # by fold, then by split
+
+
+@register("tasks", "ias")
+class Ias(Task[Problem, Prediction]):
+    """Intermittent androgen suppression: PSA at the next visits, given the treatment."""
+
+    version = "1"
+    primary = "rmse"
+    data = "ias"
+
+    def make(self, seed: int, setting: Setting) -> Problem:
+        """The cohort and its folds; only the worlds' own randomness depends on the seed."""
+        tables = read(catalogue.find("ias", setting.data))
+        order = np.random.default_rng(0).permutation(len(tables))
+        parts = [tuple(order[k::_FOLDS].tolist()) for k in range(_FOLDS)]
+        folds = [Fold(tuple(i for i in range(len(tables)) if i not in part), part) for part in parts]
+        return Problem(
+            visits=tuple(_visits(table) for table in tables),
+            paths=tuple(_path(table) for table in tables),
+            folds=tuple(folds[:1] if setting.effort == "quick" else folds),
+            seed=seed,
+            draws=500 if setting.effort == "full" else 100,
+        )
+
+    def scope(self, setting: Setting) -> str:
+        """Quick runs do the first fold only."""
+        return f"quick: fold 1 of {_FOLDS}" if setting.effort == "quick" else ""
+
+    def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
+        """The reference rules, then the race's own rules, then the worlds."""
+        for rule in RULES:
+            yield Answer(rule, "baseline", tuple(_reference(rule, problem, fold) for fold in problem.folds))
+        fits = [fit_world(problem, fold, SPEC) for fold in problem.folds]
+        for name in (*_MEMBERS, "world", "world:no-rules"):
+            yield Answer(name, _role(name), _worlds(problem, fits, name))
+        yield Answer("world:shuffled", "ours", _worlds(problem, fits, "world", swap=True))
+        blind = [fit_world(problem, fold, replace(SPEC, actions=())) for fold in problem.folds]
+        yield Answer("world:no-action", "ours", _worlds(problem, blind, "world"))
+
+    def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
+        """Tallies by patient at 1, 3, 6 and 12 visits ahead."""
+        tallies: dict[tuple[str, str], list[Tally]] = {(s, m): [] for s in _SPLITS for m in _METRICS}
+        for fold, forecasts in zip(problem.folds, prediction, strict=True):
+            visits = [problem.visits[i] for i in fold.test]
+            truth = np.concatenate([truths(v) for v in visits])
+            units = [v.patient for v in visits for _ in v.origins]
+            for (split, lead), found in zip(_SPLITS.items(), forecasts, strict=True):
+                for metric in _METRICS:
+                    tallies[split, metric].append(measure(metric, found, truth[:, :lead], units, lead - 1))
+        return {key: add(parts) for key, parts in tallies.items()}
+
+
+def fit_world(problem: Problem, fold: Fold, spec: WorldSpec) -> Fitted:
+    """The default world of one fold's training patients; a spec without actions is fitted to paths without them."""
+    horizons = Horizons("readings", tuple(float(lead) for lead in _SPLITS.values()), spec.clock)
+    return fit_paths(spec, _stacked(problem, fold.train, spec), horizons, seed=problem.seed, halves=False)
+
+
+def read(folder: File) -> list[pd.DataFrame]:
+    """The patients' tables in file order: patient, psa (NaN where not read), on, day."""
+    tables = []
+    for file in sorted(folder.glob(catalogue.known("ias").files)):
+        table = pd.read_csv(file, header=None, usecols=[0, 4, 7, 9], names=["patient", "psa", "on", "day"])
+        tables.append(table.sort_values("day", kind="stable").astype({"psa": float, "on": float, "day": float}))
+    return tables
+
+
+def _visits(table: pd.DataFrame) -> Visits:
+    """Visits with the mean of `on` between them; rows without PSA count for the treatment too."""
+    read_at = table["psa"].notna().to_numpy()
+    day, on = table["day"].to_numpy(), table["on"].to_numpy()
+    days_on = np.concatenate([[0.0], np.cumsum(np.diff(day) * on[:-1])])[read_at]
+    t, psa = day[read_at], table["psa"].to_numpy()[read_at]
+    return Visits(str(table["patient"].iloc[0]), t, np.log(psa + _FLOOR), np.diff(days_on) / np.diff(t))
+
+
+def _path(table: pd.DataFrame) -> Path:
+    """The visits as a path from the patient's first row, with the treatment held from each row to the next."""
+    day = table["day"].to_numpy() - table["day"].iloc[0]
+    runs: list[Entry] = []
+    for (start, stop), on in zip(pairwise(day.tolist()), table["on"], strict=False):
+        if on and runs and runs[-1].stop == start:
+            runs[-1] = runs[-1]._replace(stop=stop)
+        elif on:
+            runs.append(Entry(0, 1.0, start, stop))
+    read_at = table["psa"].notna().to_numpy()
+    x = table["psa"].to_numpy()[read_at, None]
+    empty = np.zeros(0, np.float32)
+    return Path(day[read_at].astype(np.float32), x.astype(np.float32), schedule(runs), empty, np.asarray(0, np.int32))
+
+
+def _stacked(problem: Problem, patients: Sequence[int], spec: WorldSpec) -> Path:
+    """The paths of some patients, without the treatment where the spec knows none."""
+    paths = [problem.paths[i] for i in patients]
+    return stack(paths if spec.actions else [replace(path, plan=schedule([])) for path in paths])
+
+
+def _role(name: str) -> Role:
+    return "ours" if name.startswith("world") else "baseline"
+
+
+def _reference(rule: str, problem: Problem, fold: Fold) -> tuple[Forecast, ...]:
+    train, test = ([problem.visits[i] for i in part] for part in (fold.train, fold.test))
+    return foretell(rule, train, test, tuple(_SPLITS.values()))
+
+
+def _worlds(problem: Problem, fits: Sequence[Fitted], name: str, swap: bool = False) -> Prediction:
+    """The forecasts of one world of each fold's fit; `swap`: under the treatment of other test patients."""
+    parts = []
+    for fold, fitted in zip(problem.folds, fits, strict=True):
+        world, calibration = _member(fitted, name)
+        tests = _stacked(problem, fold.test, fitted.spec)
+        queries = _queries([problem.visits[i] for i in fold.test], tests)
+        plans = _swapped(tests, queries, problem.seed) if swap else None
+        key = jax.random.key(problem.seed)
+        psa = forecast(world, tests, queries, key=key, draws=problem.draws, plans=plans)
+        leads = queries.times - tests.t[queries.subject, queries.origin][:, None]
+        parts.append(tuple(_split(fitted.spec, calibration, psa, leads, lead) for lead in _SPLITS.values()))
+    return tuple(parts)
+
+
+def _member(fitted: Fitted, name: str) -> tuple[World, Calibration]:
+    if name == "world":
+        return fitted.world, fitted.calibration
+    world = fitted.rules_free if name == "world:no-rules" else fitted.members[name]
+    return world, fitted.rules_calibration[name]
+
+
+def _queries(visits: Sequence[Visits], tests: Path) -> Queries:
+    """From every origin, the visits that follow it (the last one repeated as padding)."""
+    subject = np.concatenate([np.full(len(v.origins), i) for i, v in enumerate(visits)])
+    origin = np.concatenate([np.asarray(v.origins) for v in visits])
+    last = np.array([len(v.y) - 1 for v in visits])[subject]
+    at = np.minimum(origin[:, None] + 1 + np.arange(LEADS), last[:, None])
+    return Queries(subject, origin, tests.t[subject[:, None], at])
+
+
+def _swapped(tests: Path, queries: Queries, seed: int) -> Schedule:
+    origins = tests.t[queries.subject, queries.origin]
+    return pack(shuffled(unpack(take(tests, queries.subject).plan), origins, queries.subject, seed))
+
+
+def _split(
+    spec: WorldSpec,
+    calibration: Calibration,
+    psa: Float[np.ndarray, "q n h 1"],
+    leads: Float[np.ndarray, "q h"],
+    lead: int,
+) -> Forecast:
+    """The forecast up to one lead, in log(PSA + .1)."""
+    y = _log(psa[:, :, :lead, 0])
+    edges = [band(calibration, spec, psa[:, :, :lead], leads[:, :lead], kind)[1:] for kind in ("pointwise", "joint")]
+    (low, high), (joint_low, joint_high) = ([_log(edge[..., 0]) for edge in pair] for pair in edges)
+    return Forecast(y.mean(1), np.median(y, axis=1), y, low, high, joint_low, joint_high)
+
+
+def _log(psa: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(psa, 0.0) + _FLOOR)
