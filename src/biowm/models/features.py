@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from .tracker import EXPOSURE_TAUS, MEMORY_TAUS, Tracker
 
-BLOCKS = ("one", "z", "delta", "rate", "dose", "exposure", "z*dose", "z*exposure", "delta*dose", "gap", "gap*dose", "memory")
+BLOCKS = (
+    "one", "z", "delta", "rate", "dose", "exposure", "z*dose", "z*exposure", "delta*dose", "gap", "gap*dose", "memory",
+)  # fmt: skip
 ACTION_BLOCKS = ("one", "dose", "exposure")
 _RATE_LIMIT = 3.0
 
 
-def widths(blocks: tuple[str, ...], d: int, a: int) -> dict[str, int]:
+def widths(d: int, a: int) -> dict[str, int]:
     """Number of columns of each block for `d` channels and `a` actions."""
     k, m = len(EXPOSURE_TAUS), len(MEMORY_TAUS)
-    sizes = {
-        "one": 1, "z": d, "delta": d, "rate": d, "dose": a, "exposure": a * k, "z*dose": a,
-        "z*exposure": a * k, "delta*dose": a, "gap": 1, "gap*dose": a, "memory": d * m,
-    }  # fmt: skip
-    return {name: sizes[name] for name in blocks}
+    sizes = (1, d, d, d, a, a * k, a, a * k, a, 1, a, d * m)
+    return dict(zip(BLOCKS, sizes, strict=True))
 
 
-def features(tracker: Tracker, blocks: tuple[str, ...]) -> Float[Array, "d p"]:
+def columns_of(chosen: tuple[str, ...], d: int, a: int) -> Bool[np.ndarray, " p"]:
+    """Which columns of a row belong to the chosen blocks."""
+    return np.concatenate([np.full(w, name in chosen) for name, w in widths(d, a).items()])
+
+
+def features(tracker: Tracker) -> Float[Array, "d p"]:
     """One row a channel: everything known just before its next reading.
 
     Doses and exposures are means over the time since that channel's own last reading; products are with
@@ -56,15 +59,12 @@ def features(tracker: Tracker, blocks: tuple[str, ...]) -> Float[Array, "d p"]:
         "gap*dose": jnp.log(gap)[:, None] * dose,
         "memory": everyone(away),
     }
-    return jnp.concatenate([columns[name] for name in blocks], axis=1)
+    return jnp.concatenate([columns[name] for name in BLOCKS], axis=1)
 
 
-def with_traits(row: Float[Array, "d p"], tracker: Tracker, blocks: tuple[str, ...]) -> Float[Array, "d q"]:
+def with_traits(row: Float[Array, "d p"], tracker: Tracker) -> Float[Array, "d q"]:
     """The row of the fixed effects: the random effects' row, then traits times (1, doses, exposures)."""
     d, a = tracker.given.shape
-    sizes = widths(blocks, d, a)
-    starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
-    acting = [row[:, starts[b] : starts[b] + sizes[b]] for b in ACTION_BLOCKS if b in sizes]
-    base = jnp.concatenate(acting, axis=1)
-    crossed = tracker.traits[None, :, None] * base[:, None, :]
+    acting = jnp.asarray(np.flatnonzero(columns_of(ACTION_BLOCKS, d, a)))
+    crossed = tracker.traits[None, :, None] * row[:, acting][:, None, :]
     return jnp.concatenate([row, crossed.reshape(d, -1)], axis=1)

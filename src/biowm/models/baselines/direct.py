@@ -1,7 +1,7 @@
 """Rules that jump straight to a horizon: persistence, mean, the subject's own trend, and direct ridge.
 
-All four are one world. The point forecast at lead h depends on the tracker at the origin (and, for direct
-ridge, on what is given up to h); residuals follow the empirical quantiles of the training residuals at h,
+All four are one world: the point forecast at lead h is linear in what is known at the origin and in what is
+given up to h, with weights fixed by the rule (persistence, mean, trend) or fitted (direct). Residuals follow the empirical quantiles of the training residuals at h,
 carried by a Brownian copula, so that every path is coherent and every margin is the empirical one.
 """
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from biowm.core.arrays import AnyArray
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
@@ -49,7 +50,6 @@ class Direct(World):
 
     spec: WorldSpec = eqx.field(static=True)
     spacing: float = eqx.field(static=True)
-    rule: Rule = eqx.field(static=True)
     frame: Frame
     nodes: Float[Array, " h"]
     weights: Float[Array, "h d q"]
@@ -83,7 +83,8 @@ class Direct(World):
         walk = state.walk + jnp.sqrt(step) * jax.random.normal(key, state.walk.shape)
         rank = jax.scipy.stats.norm.cdf(walk / jnp.sqrt(jnp.maximum(lead, 1e-6)))
         weights, quantiles = self._at(state.start.age + lead)
-        point = _point(self.rule, state.start, tracker, lead, weights)
+        row = _row(state.start, tracker.given, state.start.age + lead, lead)
+        point = state.start.z + jnp.sum(row * weights, axis=1)
         noise = jax.vmap(lambda q, r: jnp.interp(r, jnp.asarray(_PROBS, jnp.float32), q))(quantiles, rank)
         z = jnp.clip(point + noise, self.frame.scale.lowest, self.frame.scale.highest)
         return DirectState(state.t + dt, state.start, tracker, lead, walk, z)
@@ -107,68 +108,74 @@ class Direct(World):
         return mix(self.weights), mix(self.quantiles)
 
 
-def _inputs(start: Tracker) -> Float[Array, "d f"]:
-    """What direct ridge knows at the origin, one row a channel."""
+def _row(
+    start: Tracker, given: Float[Array, "d a"], ahead: Float[Array, " d"], lead: Float[Array, ""]
+) -> Float[Array, "d q"]:
+    """One row a channel: 1, last values, own trend, pace, recent means, exposures, traits, mean doses to come.
+
+    `ahead` counts from the channel's last reading, `lead` from the origin, `given` are doses since the origin.
+    """
     d = start.z.shape[0]
+    _, _, _, s_tt, s_tz = start.moments
+    trend = jnp.where(s_tt > 1e-6, s_tz / jnp.maximum(s_tt, 1e-6), 0.0) * ahead
     rate = jnp.where(start.lag > 0, (start.z - start.prev) / jnp.maximum(start.lag, 1e-3), 0.0)
     away = (start.z[:, None] - start.mean).reshape(-1)
-    shared = jnp.concatenate([jnp.ones(1), start.z, jnp.clip(rate, -3.0, 3.0), away, start.e[:, 1], start.traits])
-    return jnp.broadcast_to(shared[None, :], (d, shared.shape[0]))
-
-
-def _given(start: Tracker, given: Float[Array, "d a"], lead: Float[Array, " d"]) -> Float[Array, "d g"]:
-    """Mean doses from the origin to the target, alone and times the channel's own last value."""
-    dose = given / jnp.maximum(lead, 1e-3)[:, None]
-    return jnp.concatenate([dose, start.z[:, None] * dose], axis=1)
-
-
-def _slope(start: Tracker) -> Float[Array, " d"]:
-    """The subject's own least-squares slope, per spacing; 0 before a second reading."""
-    _, _, _, s_tt, s_tz = start.moments
-    return jnp.where(s_tt > 1e-6, s_tz / jnp.maximum(s_tt, 1e-6), 0.0)
-
-
-def _point(rule: Rule, start: Tracker, now: Tracker, lead: Array, weights: Float[Array, "d q"]) -> Float[Array, " d"]:
-    ahead = start.age + lead
-    if rule == "persistence":
-        return start.z
-    if rule == "mean":
-        return weights[:, 0]
-    if rule == "trend":
-        return start.z + _slope(start) * ahead
-    row = jnp.concatenate([_inputs(start), _given(start, now.given, jnp.broadcast_to(lead, ahead.shape))], axis=1)
-    return start.z + jnp.sum(row * weights, axis=1)
+    shared = jnp.concatenate([jnp.clip(rate, -3.0, 3.0), away, start.e[:, 1], start.traits])
+    dose = given / jnp.maximum(lead, 1e-3)
+    return jnp.concatenate(
+        [
+            jnp.ones((d, 1)),
+            jnp.broadcast_to(start.z[None, :], (d, d)),
+            trend[:, None],
+            jnp.broadcast_to(shared[None, :], (d, shared.shape[0])),
+            dose,
+            start.z[:, None] * dose,
+        ],
+        axis=1,
+    )
 
 
 def fit_direct(spec: WorldSpec, frame: Frame, pairs: Pairs, rule: Rule) -> Direct:
     """Fit one rule at every node: weights by ridge (penalty 1 on standardised columns), residual quantiles."""
     d, h = len(spec.channels), len(pairs.nodes)
-    n_inputs = jax.eval_shape(_inputs, jax.tree.map(lambda a: a[0], pairs.start)).shape[1]
-    width = n_inputs + 2 * len(spec.actions) if rule == "direct" else 1
-    weights, quantiles = np.zeros((h, d, width)), np.zeros((h, d, len(_PROBS)))
-    inputs = np.asarray(jax.vmap(_inputs)(pairs.start), np.float64)
     z0 = np.asarray(pairs.start.z, np.float64)
-    slope = np.asarray(jax.vmap(_slope)(pairs.start), np.float64)
+    weights, quantiles = [], []
     for i in range(h):
+        rows = np.asarray(_rows(pairs.start, pairs.dose[:, i], pairs.lead[:, i]), np.float64)
         for j in range(d):
             ok = pairs.valid[:, i, j]
-            if not ok.any():
-                weights[i, j], quantiles[i, j] = weights[i - 1, j], quantiles[i - 1, j]
+            if not ok.any() and i == 0:
+                raise ValueError(f"channel {spec.channels[j].name!r} has no two readings of one subject")
+            if not ok.any():  # nobody was read this far ahead: what holds at the node before
+                weights.append(weights[-d])
+                quantiles.append(quantiles[-d])
                 continue
-            z, lead = pairs.z[ok, i, j], pairs.lead[ok, i, j]
+            X, rise = rows[ok, j], pairs.z[ok, i, j] - z0[ok, j]
+            w = np.zeros(X.shape[1])
             if rule == "direct":
-                given = pairs.dose[ok, i, j]
-                X = np.concatenate([inputs[ok, j], given, z0[ok, j, None] * given], axis=1)
-                weights[i, j] = _ridge(X, z - z0[ok, j])
-                point = z0[ok, j] + X @ weights[i, j]
+                w = _ridge(np.delete(X, d + 1, axis=1), rise)
+                w = np.insert(w, d + 1, 0.0)
             elif rule == "mean":
-                weights[i, j] = z.mean()
-                point = np.full(len(z), z.mean())
-            else:
-                point = z0[ok, j] + (slope[ok, j] * lead if rule == "trend" else 0.0)
-            quantiles[i, j] = np.quantile(z - point, _PROBS)
+                w[0], w[1 + j] = pairs.z[ok, i, j].mean(), -1.0
+            elif rule == "trend":
+                w[d + 1] = 1.0
+            weights.append(w)
+            quantiles.append(np.quantile(rise - X @ w, _PROBS))
+    weights, quantiles = (np.stack(v).reshape(h, d, -1) for v in (weights, quantiles))
     arrays = (jnp.asarray(a, jnp.float32) for a in (pairs.nodes, weights, quantiles))
-    return Direct(spec, frame.spacing, rule, frame, *arrays)
+    return Direct(spec, frame.spacing, frame, *arrays)
+
+
+@eqx.filter_jit
+def _rows(start: Tracker, dose: Float[AnyArray, "n d a"], lead: Float[AnyArray, "n d"]) -> Float[Array, "n d q"]:
+    """Rows of the training pairs at one node; each channel's doses are means up to its own target."""
+
+    def one(start, dose, lead):
+        own = jnp.maximum(lead - start.age, 1e-3)
+        whole = jax.vmap(lambda given, ahead: _row(start, given, lead, ahead), in_axes=(None, 0))(dose, jnp.ones_like(own))
+        return jax.vmap(lambda j: whole[j, j])(jnp.arange(own.shape[0]))
+
+    return jax.vmap(one)(start, jnp.asarray(dose, jnp.float32), jnp.asarray(lead, jnp.float32))
 
 
 def _ridge(X: Float[np.ndarray, "n q"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " q"]:

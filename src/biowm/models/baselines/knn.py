@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from biowm.core.buckets import bucket
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
 from ..tracker import Frame, Tracker, advance, fresh, give, read
 from .pairs import Pairs
 
-_K, _LIBRARY, _DOSE_WIDTH = 16, 3000, 0.15
+_K, _LIBRARY, _DOSE_WIDTH, _FAR = 16, 3000, 0.15, 1e6
 
 
 class KnnBelief(Belief):
@@ -112,7 +113,10 @@ def _look(tracker: Tracker) -> Float[Array, " f"]:
 
 
 def fit_knn(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Knn:
-    """Keep at most 3,000 situations, evenly over the origins; channels not read later repeat their last rise."""
+    """Keep at most 3,000 situations, evenly over the origins; channels not read later repeat their last rise.
+
+    The library is padded to a bucket with situations too far away to be anybody's neighbour.
+    """
     n = len(pairs.subject)
     keep = np.unique(np.linspace(0, n - 1, min(n, _LIBRARY)).astype(int))
     start = jax.tree.map(lambda a: a[keep], pairs.start)
@@ -125,4 +129,10 @@ def fit_knn(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Knn:
     arrays = (
         pairs.nodes, look, np.where(sd > 1e-6, sd, 1.0), rise, valid, pairs.dose[keep].mean(2),
     )  # fmt: skip
-    return Knn(spec, frame.spacing, frame, *(jnp.asarray(a, jnp.float32) for a in arrays))
+    more = max(bucket(len(keep)), _K) - len(keep)
+
+    def pad(table: np.ndarray, fill: float) -> np.ndarray:
+        return np.concatenate([table, np.full((more, *table.shape[1:]), fill)])
+
+    padded = (arrays[0], pad(look, _FAR), arrays[2], pad(rise, 0.0), pad(valid.astype(float), 0.0), pad(arrays[5], 0.0))
+    return Knn(spec, frame.spacing, frame, *(jnp.asarray(a, jnp.float32) for a in padded))

@@ -13,7 +13,7 @@ from biowm.core.path import Path, take
 
 from ..tracker import Frame, Trace, Tracker, trace
 
-_NODES, _MOST = 8, 20_000
+_NODES, _MOST, _CHUNK = 8, 20_000, 64
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,19 @@ class Pairs:
 
 
 @eqx.filter_jit
-def _traces(frame: Frame, paths: Path, n_actions: int) -> Trace:
+def _trace(frame: Frame, paths: Path, n_actions: int) -> Trace:
     return jax.vmap(lambda path: trace(frame, path, n_actions))(paths)
+
+
+def _traces(frame: Frame, paths: Path, n_actions: int) -> Trace:
+    """Traces of all paths, a chunk at a time so that one compiled program serves any number."""
+    n = paths.t.shape[0]
+    parts = []
+    for start in range(0, n, _CHUNK):
+        index = np.arange(start, start + _CHUNK).clip(max=n - 1)
+        part = _trace(frame, take(paths, index), n_actions)
+        parts.append(jax.tree.map(lambda leaf: np.asarray(leaf)[: n - start], part))  # noqa: B023
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float) -> Pairs:

@@ -6,35 +6,54 @@ make every EM step independent of the number of readings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from biowm.core.path import Path, take
 from biowm.core.spec import WorldSpec
 
-from ..features import ACTION_BLOCKS, features, widths, with_traits
+from ..features import ACTION_BLOCKS, BLOCKS, columns_of, features, with_traits
 from ..tracker import Frame, Tracker, trace
-from .mixed import Mixed, MixedConfig, target
+from .mixed import Mixed, target
 
 LAMBDAS = (0.0, 0.25, 0.5, 1.0)
-_STEPS, _PRIOR = 15, 3.0
+_STEPS, _PRIOR, _CHUNK = 15, 3.0, 64
+Effects = Literal["none", "action", "full"]
+
+
+@dataclass(frozen=True)
+class MixedConfig:
+    """A variant of the mixed trunk.
+
+    Feature blocks, level of random effects, exponents of time (`pace` of the mean, `power` of the noise
+    variance), ridge penalty, whether traits enter, and whether increments of log channels may be Box-Cox transformed.
+    """
+
+    blocks: tuple[str, ...] = BLOCKS
+    effects: Effects = "full"
+    pace: float = 1.0
+    power: float = 1.0
+    penalty: float = 1e-3
+    traits: bool = True
+    transform: bool = True
 
 
 @eqx.filter_jit
-def _rows(frame: Frame, paths: Path, blocks: tuple[str, ...], n_actions: int, lams: Float[Array, " l"]):
+def _rows(frame: Frame, paths: Path, n_actions: int, lams: Float[Array, " l"]):
     def subject(path: Path):
         before = trace(frame, path, n_actions).before
 
         def at_time(tracker: Tracker, x):
             mask = jnp.isfinite(x) & (tracker.seen > 0) & (tracker.age > 0)
             z = frame.scale.to_z(jnp.where(jnp.isfinite(x), x, 1.0))
-            row = features(tracker, blocks)
-            full = with_traits(row, tracker, blocks)
+            row = features(tracker)
+            full = with_traits(row, tracker)
             y, jac = jax.vmap(lambda lam: target(frame, tracker, z, jnp.full_like(z, lam)))(lams)
             return row, full, y, jac, tracker.age, mask
 
@@ -58,16 +77,14 @@ class Moments:
     log_w: float
 
 
-def moments(
-    frame: Frame, paths: Path, config: MixedConfig, n_actions: int, chunk: int = 256
-) -> list[Moments]:
+def moments(frame: Frame, paths: Path, config: MixedConfig, n_actions: int) -> list[Moments]:
     """One `Moments` a channel, from the training paths, streamed over subjects."""
     parts: list[list[tuple]] = [[] for _ in range(frame.start_mean.shape[0])]
     n = paths.t.shape[0]
-    for start in range(0, n, chunk):
-        index = np.arange(start, min(start + chunk, n))
-        pad = np.concatenate([index, np.repeat(index[-1:], min(chunk, n) - len(index))])
-        got = _rows(frame, take(paths, pad), config.blocks, n_actions, jnp.asarray(LAMBDAS))
+    for start in range(0, n, _CHUNK):
+        index = np.arange(start, min(start + _CHUNK, n))
+        pad = np.concatenate([index, np.repeat(index[-1:], _CHUNK - len(index))])
+        got = _rows(frame, take(paths, pad), n_actions, jnp.asarray(LAMBDAS))
         row, full, y, jac, gap, mask = (np.asarray(a, np.float64)[: len(index)] for a in got)
         for j, part in enumerate(parts):
             part.append(_sums(row[:, :, j], full[:, :, j], y[..., j], jac[..., j], gap[..., j], mask[..., j], config))
@@ -112,11 +129,27 @@ class EMFit:
     log_lik: float
 
 
-def em(mo: Moments, lam: int, active: Float[np.ndarray, " p"], penalty: float) -> EMFit:
-    """EM for one channel and one power: GLS for W, closed form for D and s2 (RECIPES 1).
+def em(
+    mo: Moments, lam: int, used: Bool[np.ndarray, " q"], active: Bool[np.ndarray, " p"], penalty: float
+) -> EMFit:
+    """EM for one channel and one power: GLS for W, closed form for D and s2.
 
-    `active` marks the random columns; the others, and those that are zero in the data, get no variance.
+    `used` marks the fixed columns, `active` the random ones; the others, and random columns that are zero in
+    the data, get no weight and no variance.
     """
+    keep = np.flatnonzero(used)
+    fit = _em(_columns(mo, keep), lam, active, penalty)
+    W = np.zeros(len(used))
+    W[keep] = fit.W
+    return EMFit(W, fit.D, fit.s2, fit.log_lik)
+
+
+def _columns(mo: Moments, keep: Int[np.ndarray, " k"]) -> Moments:
+    """The moments of some of the fixed columns."""
+    return replace(mo, BF=mo.BF[:, :, keep], FF=mo.FF[np.ix_(keep, keep)], Fy=mo.Fy[:, :, keep])
+
+
+def _em(mo: Moments, lam: int, active: Bool[np.ndarray, " p"], penalty: float) -> EMFit:
     n_rows, q = mo.n.sum(), mo.FF.shape[0]
     has = mo.n > 0
     n = int(has.sum())
@@ -125,7 +158,7 @@ def em(mo: Moments, lam: int, active: Float[np.ndarray, " p"], penalty: float) -
     W = np.linalg.solve(mo.FF + ridge, Fy)
     s2 = max((mo.yy[:, lam].sum() - 2 * W @ Fy + W @ mo.FF @ W) / max(n_rows, 1), 1e-8)
     rms = np.sqrt(np.einsum("npp->p", mo.BB) / max(n_rows, 1))
-    live = np.flatnonzero((active > 0) & (rms > 1e-4))
+    live = np.flatnonzero(active & (rms > 1e-4))
     full_D = np.full(len(active), 1e-10)
     if len(live) == 0:
         return EMFit(W, np.diag(full_D), s2, _log_lik(n_rows, s2, n_rows * s2, 0.0, mo, lam))
@@ -163,13 +196,15 @@ def _log_lik(n_rows, s2, rss, log_det, mo: Moments, lam: int) -> float:
 def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
     """Fit the mixed trunk to stacked training paths; the Box-Cox power by marginal likelihood in link units."""
     n_actions, d = len(spec.actions), len(spec.channels)
-    sizes = widths(config.blocks, d, n_actions)
+    used = columns_of(config.blocks, d, n_actions)
     chosen = {"none": (), "action": ACTION_BLOCKS, "full": config.blocks}[config.effects]
-    active = np.concatenate([np.full(w, float(name in chosen)) for name, w in sizes.items()])
+    active = used & columns_of(chosen, d, n_actions)
+    crossed = int(columns_of(ACTION_BLOCKS, d, n_actions).sum()) * spec.trait_width
+    used = np.concatenate([used, np.full(crossed, config.traits)])
     fits, lams = [], []
     for channel, mo in zip(spec.channels, moments(frame, paths, config, n_actions), strict=True):
-        options = range(len(LAMBDAS)) if channel.link == "log" and config.blocks[0] == "one" else (0,)
-        tried = [(em(mo, i, active, config.penalty), LAMBDAS[i]) for i in options]
+        options = range(len(LAMBDAS)) if channel.link == "log" and config.transform else (0,)
+        tried = [(em(mo, i, used, active, config.penalty), LAMBDAS[i]) for i in options]
         best = max(tried, key=lambda pair: pair[0].log_lik)
         fits.append(best[0])
         lams.append(best[1])
@@ -178,6 +213,6 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
         return jnp.asarray(np.array(values), jnp.float32)
 
     return Mixed(
-        spec, frame.spacing, config, frame, cast(lams), cast([f.W for f in fits]), cast([f.D for f in fits]),
-        cast([f.s2 for f in fits]),
+        spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
+        cast([f.D for f in fits]), cast([f.s2 for f in fits]),
     )  # fmt: skip

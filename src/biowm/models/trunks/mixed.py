@@ -9,8 +9,6 @@ with F, B rows of the feature library (B random per subject: the belief is their
 
 from __future__ import annotations
 
-from typing import Literal
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,18 +20,7 @@ from biowm.core.world import Belief, Observation, State, World
 from ..features import features, with_traits
 from ..tracker import Frame, Tracker, advance, fresh, give, read
 
-Effects = Literal["none", "action", "full"]
 _LIMIT = 8.0
-
-
-class MixedConfig(eqx.Module):
-    """What a mixed trunk is made of: feature blocks, level of random effects, Box-Cox power, pace of time."""
-
-    blocks: tuple[str, ...] = eqx.field(static=True)
-    effects: Effects = eqx.field(static=True, default="full")
-    pace: float = eqx.field(static=True, default=0.0)
-    power: float = eqx.field(static=True, default=0.0)
-    penalty: float = eqx.field(static=True, default=1e-3)
 
 
 class MixedBelief(Belief):
@@ -54,12 +41,17 @@ class MixedState(State):
 
 
 class Mixed(World):
-    """Mixed-effects dynamics (see the module); `lam` is the Box-Cox power of each channel's increments."""
+    """Mixed-effects dynamics (see the module); `lam` is the Box-Cox power of each channel's increments.
+
+    Every variant has the whole feature library, with zeros where it leaves a block out, so that all of them
+    run through the same compiled program.
+    """
 
     spec: WorldSpec = eqx.field(static=True)
     spacing: float = eqx.field(static=True)
-    config: MixedConfig
     frame: Frame
+    pace: Float[Array, ""]
+    power: Float[Array, ""]
     lam: Float[Array, " d"]
     W: Float[Array, "d q"]
     D: Float[Array, "d p p"]
@@ -79,10 +71,10 @@ class Mixed(World):
     def update(self, belief: MixedBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> MixedBelief:
         tracker = belief.tracker
         z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
-        row = features(tracker, self.config.blocks)
+        row = features(tracker)
         y, _ = target(self.frame, tracker, z, self.lam)
         scale, s2 = self._scales(tracker)
-        fixed = jnp.sum(with_traits(row, tracker, self.config.blocks) * self.W, axis=1)
+        fixed = jnp.sum(with_traits(row, tracker) * self.W, axis=1)
         learn = mask & (tracker.seen > 0) & (tracker.age > 0)
 
         def kalman(m, S, b, y, s2, go):
@@ -110,9 +102,9 @@ class Mixed(World):
         self, state: MixedState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
     ) -> MixedState:
         tracker = advance(state.tracker, self.frame, action, dt)
-        row = features(tracker, self.config.blocks)
+        row = features(tracker)
         scale, s2 = self._scales(tracker)
-        fixed = jnp.sum(with_traits(row, tracker, self.config.blocks) * self.W, axis=1)
+        fixed = jnp.sum(with_traits(row, tracker) * self.W, axis=1)
         noise = jnp.sqrt(s2) * jax.random.normal(key, fixed.shape)
         y = scale * (fixed + jnp.sum(row * state.theta, axis=1) + noise)
         z = tracker.z + self._increment(jnp.clip(y, -_LIMIT, _LIMIT)) / self.frame.scale.sd
@@ -127,7 +119,7 @@ class Mixed(World):
     def _scales(self, tracker: Tracker) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """gap^pace, and the variance of the noise of the divided increment."""
         gap = jnp.maximum(tracker.age, 1e-3)
-        return gap**self.config.pace, self.s2 * gap ** (self.config.power - 2 * self.config.pace)
+        return gap**self.pace, self.s2 * gap ** (self.power - 2 * self.pace)
 
     def _increment(self, y: Float[Array, " d"]) -> Float[Array, " d"]:
         """The inverse Box-Cox transform, in link units."""

@@ -1,0 +1,47 @@
+"""The envelope: where the training data were, in the terms in which support is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from biowm.core.path import Path
+from biowm.core.spec import WorldSpec
+from biowm.models.scale import Scale
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """Ranges seen in training: readings (standardised), gaps between readings, doses, length of histories.
+
+    `dose_top` is the largest dose of each action, `given` the share of subjects who ever received it, `gaps`
+    the 0.5, 50 and 99.5 % quantiles of the time between readings (world clock), `longest` the longest lead at
+    which the world was validated.
+    """
+
+    z_low: Float[np.ndarray, " d"]
+    z_high: Float[np.ndarray, " d"]
+    gaps: Float[np.ndarray, " 3"]
+    dose_top: Float[np.ndarray, " a"]
+    given: Float[np.ndarray, " a"]
+    readings: Float[np.ndarray, " 2"]
+    longest: float
+
+
+def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float) -> Envelope:
+    """Measure the envelope of stacked training paths."""
+    x, t = np.asarray(paths.x), np.asarray(paths.t)
+    z = np.asarray(scale.to_z(x)).reshape(-1, x.shape[-1])
+    seen = np.isfinite(x).any(-1)
+    gaps = np.concatenate([np.diff(t[s, seen[s]]) for s in range(len(t))])
+    gaps = gaps[gaps > 0]
+    card, dose = np.asarray(paths.plan.card), np.asarray(paths.plan.dose)
+    n = len(spec.actions)
+    top = np.array([dose[card == a].max(initial=0.0) for a in range(n)])
+    given = np.array([((card == a) & (dose != 0)).any(1).mean() for a in range(n)])
+    return Envelope(
+        z_low=np.nanmin(z, 0), z_high=np.nanmax(z, 0), gaps=np.quantile(gaps, [0.005, 0.5, 0.995]),
+        dose_top=top, given=given, readings=np.quantile(seen.sum(1), [0.0, 1.0]), longest=longest,
+    )  # fmt: skip

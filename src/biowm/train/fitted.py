@@ -1,0 +1,58 @@
+"""What `fit` returns: the world, its rivals, its calibration and everything needed to use it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from biowm.core.interval import Row
+from biowm.core.path import Path
+from biowm.core.record import Record
+from biowm.core.spec import WorldSpec
+from biowm.core.world import World
+
+from .calibrate import Calibration
+from .envelope import Envelope
+from .horizons import Horizons
+from .race import Race
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The subjects a world was fitted and tested on: stacked paths and the split each subject is in."""
+
+    subjects: tuple[str, ...]
+    paths: Path
+    split: tuple[str, ...]
+    starts: tuple[float, ...]
+
+    def row(self, subject: str) -> int:
+        """Index of a subject; KeyError names some of those there are."""
+        if subject not in self.subjects:
+            some = ", ".join(self.subjects[:8])
+            raise KeyError(f"unknown subject {subject!r}; there are {len(self.subjects)}, such as {some}")
+        return self.subjects.index(subject)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted world with its trust: `world` is the blend, `rules_free` the same without the simple rules.
+
+    `members` holds every simple rule and every variant that earned weight, `halves` two blends fitted on
+    disjoint halves of the subjects (for promises that are not made by the model that planned), `rows` the
+    held-out metrics. `cohort` is None where the histories were left out.
+    """
+
+    spec: WorldSpec
+    world: World
+    rules_free: World
+    members: Mapping[str, World]
+    race: Race
+    calibration: Calibration
+    rules_calibration: Mapping[str, Calibration]
+    horizons: Horizons
+    envelope: Envelope
+    halves: tuple[World, World]
+    cohort: Cohort | None
+    rows: tuple[Row, ...]
+    record: Record

@@ -1,0 +1,110 @@
+"""Horizons: how far ahead a study asks, as times or as counts of readings, and the questions that follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from biowm.core.forecast import Queries
+from biowm.core.path import Path
+
+READINGS = (1, 3, 6, 12)
+_MOST_TIMES = 24
+
+
+@dataclass(frozen=True)
+class Horizons:
+    """Leads at which a world is raced, calibrated and promised: clock times, or the k-th reading ahead."""
+
+    kind: Literal["clock", "readings"]
+    values: tuple[float, ...]
+    clock: str
+
+    def __post_init__(self) -> None:
+        if not self.values or min(self.values) <= 0 or list(self.values) != sorted(set(self.values)):
+            raise ValueError(f"horizons must be positive and increasing, found {self.values}")
+
+    def labels(self) -> tuple[str, ...]:
+        """Names of the horizons as splits of a report."""
+        if self.kind == "readings":
+            return tuple("next" if v == 1 else f"h{v:g}" for v in self.values)
+        return tuple(f"{v:g} {self.clock}" for v in self.values)
+
+    def longest(self, spacing: float) -> float:
+        """The longest lead in the world's clock."""
+        return self.values[-1] * (spacing if self.kind == "readings" else 1.0)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions with their answers: truth (NaN where not read), and which horizon each time belongs to (-1: none)."""
+
+    queries: Queries
+    truth: Float[np.ndarray, "q h d"]
+    horizon: Int[np.ndarray, "q h"]
+    start: Float[np.ndarray, " q"]
+
+    @property
+    def leads(self) -> Float[np.ndarray, "q h"]:
+        """Time from each origin (at `start`) to its targets."""
+        return self.queries.times - self.start[:, None]
+
+
+def ask(
+    paths: Path, subjects: Int[np.ndarray, " n"], horizons: Horizons, *, origins: int, targets: tuple[int, ...]
+) -> Asked:
+    """Up to `origins` questions a subject, spread evenly from its second reading to its last but one.
+
+    Targets are the subject's own later readings up to the longest horizon (at most 24, thinned evenly); a
+    subject with a single reading is asked nothing. Only readings of the channels in `targets` make a time.
+    """
+    t, x = np.asarray(paths.t, np.float64), np.asarray(paths.x)
+    seen = np.isfinite(x[..., list(targets)]).any(-1)
+    rows: list[tuple] = []
+    for s in np.asarray(subjects):
+        index = np.flatnonzero(seen[s])
+        firsts = np.arange(min(1, len(index) - 1), len(index) - 1)
+        if len(index) < 2:
+            continue
+        for k in np.unique(np.linspace(firsts[0], firsts[-1], min(origins, len(firsts))).round().astype(int)):
+            later = index[k + 1 :]
+            lead = t[s, later] - t[s, index[k]]
+            rank = np.arange(1, len(later) + 1)
+            reach = rank <= horizons.values[-1] if horizons.kind == "readings" else lead <= 1.15 * horizons.values[-1]
+            reach[0] = True
+            later, lead, rank = later[reach], lead[reach], rank[reach]
+            if len(later) > _MOST_TIMES:
+                thin = np.unique(np.linspace(0, len(later) - 1, _MOST_TIMES).round().astype(int))
+                later, lead, rank = later[thin], lead[thin], rank[thin]
+            rows.append((s, index[k], later, _nearest(horizons, lead, rank)))
+    if not rows:
+        raise ValueError("no subject has two readings: there is nothing to forecast")
+    width = max(len(r[2]) for r in rows)
+    times = np.zeros((len(rows), width), np.float32)
+    truth = np.full((len(rows), width, x.shape[2]), np.nan, np.float32)
+    horizon = np.full((len(rows), width), -1)
+    for i, (s, _, later, which) in enumerate(rows):
+        n = len(later)
+        times[i] = t[s, later[-1]]
+        times[i, :n], truth[i, :n], horizon[i, :n] = t[s, later], x[s, later], which
+    subject, origin = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    return Asked(Queries(subject, origin, times), truth, horizon, t[subject, origin])
+
+
+def _nearest(horizons: Horizons, lead: np.ndarray, rank: np.ndarray) -> Int[np.ndarray, " h"]:
+    """The horizon nearest each target on a log scale."""
+    at = rank if horizons.kind == "readings" else np.maximum(lead, 1e-6)
+    gaps = np.abs(np.log(at)[:, None] - np.log(np.array(horizons.values))[None, :])
+    return gaps.argmin(1)
+
+
+def declared(values: tuple[float, ...], paths: Path, clock: str, targets: tuple[int, ...]) -> Horizons:
+    """The study's horizons; where it declares none, 1, 3, 6 and 12 readings as far as a third of the subjects reach."""
+    if values:
+        return Horizons("clock", tuple(sorted(set(values))), clock)
+    count = np.isfinite(np.asarray(paths.x)[..., list(targets)]).any(-1).sum(1)
+    reach = [k for k in READINGS if (count >= k + 2).mean() >= 1 / 3]
+    return Horizons("readings", tuple(float(k) for k in (reach or [1])), clock)

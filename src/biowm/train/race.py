@@ -1,0 +1,159 @@
+"""The race: variants and simple rules by multi-step CRPS on held-out training subjects, and the blend they earn.
+
+The CRPS of a linear pool is a quadratic in its weights, w'a - w'C w / 2 with a_m = E|X_m - y| and
+C_mk = E|X_m - X_k|, so the best weights are found exactly (doi:10.1198/016214506000001437, section 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.optimize import minimize
+
+_LEAST_WEIGHT = 0.05
+
+
+@dataclass(frozen=True)
+class RaceRow:
+    """One entrant: multi-step CRPS in standardised link units with its interval by subject, and its weight."""
+
+    name: str
+    is_rule: bool
+    crps: float
+    low: float
+    high: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Race:
+    """The ranking, best first; what the rules weigh together; the best of them; what the blend itself scores."""
+
+    rows: tuple[RaceRow, ...]
+    rules_weight: float
+    best_rule: str
+    blend_crps: float
+    rules_free: tuple[tuple[str, float], ...]
+
+    def weights(self) -> dict[str, float]:
+        """Weights of the members of the blend."""
+        return {r.name: r.weight for r in self.rows if r.weight > 0}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Distances by subject: `to_truth` E|X_m - y| and `apart` E|X_m - X_k|, averaged over what was asked."""
+
+    names: tuple[str, ...]
+    is_rule: tuple[bool, ...]
+    to_truth: Float[np.ndarray, "s m"]
+    apart: Float[np.ndarray, "s m m"]
+
+
+@jax.jit
+def _distances(draws: Float[Array, "m r n"], truth: Float[Array, " r"]) -> tuple[Array, Array]:
+    """Per row r: mean |X_m - y| and mean |X_m - X_k| (for m = k over distinct draws)."""
+    n = draws.shape[-1]
+    to_truth = jnp.mean(jnp.abs(draws - truth[None, :, None]), axis=-1)
+
+    def pair(a: Array, b: Array) -> Array:
+        return jnp.mean(jnp.abs(a[:, :, None] - b[:, None, :]), axis=(1, 2))
+
+    apart = jax.lax.map(lambda a: jax.lax.map(lambda b: pair(a, b), draws), draws)
+    own = jnp.eye(draws.shape[0])[:, :, None]
+    return to_truth, apart * (1 + own / (n - 1))
+
+
+def score_sheet(
+    names: tuple[str, ...],
+    is_rule: tuple[bool, ...],
+    draws: list[Float[np.ndarray, "q n h d"]],
+    truth: Float[np.ndarray, "q h d"],
+    horizon: Int[np.ndarray, "q h"],
+    subject: Int[np.ndarray, " q"],
+    chunk: int = 512,
+) -> Sheet:
+    """Distances of all entrants on the same questions (standardised link units).
+
+    Every (subject, horizon, channel) has the same say: readings are averaged within it first.
+    """
+    q, h, d = np.nonzero(np.isfinite(truth) & (horizon >= 0)[:, :, None])
+    flat_truth = truth[q, h, d]
+    m = len(draws)
+    to_truth, apart = np.empty((m, len(q))), np.empty((m, m, len(q)))
+    for start in range(0, len(q), chunk):
+        rows = np.arange(start, min(start + chunk, len(q)))
+        pad = np.concatenate([rows, np.repeat(rows[-1:], chunk - len(rows))])
+        part = np.stack([x[q[pad], :, h[pad], d[pad]] for x in draws])
+        a, c = _distances(jnp.asarray(part), jnp.asarray(flat_truth[pad]))
+        to_truth[:, rows], apart[:, :, rows] = np.asarray(a)[:, : len(rows)], np.asarray(c)[..., : len(rows)]
+    cell = np.stack([subject[q], horizon[q, h], d], axis=1)
+    cells, index, count = np.unique(cell, axis=0, return_inverse=True, return_counts=True)
+    ids, who = np.unique(cells[:, 0], return_inverse=True)
+    share = 1.0 / count[index] / np.bincount(who)[who[index]]
+    a_s, c_s = np.zeros((len(ids), m)), np.zeros((len(ids), m, m))
+    np.add.at(a_s, who[index], (to_truth * share).T)
+    np.add.at(c_s, who[index], np.moveaxis(apart * share, -1, 0))
+    return Sheet(names, is_rule, a_s, c_s)
+
+
+def pool(a: Float[np.ndarray, " m"], C: Float[np.ndarray, "m m"]) -> Float[np.ndarray, " m"]:
+    """Weights that minimise w'a - w'C w / 2 on the simplex; members below 5 % are dropped and the rest refitted."""
+    live = np.arange(len(a))
+    while True:
+        w = _simplex(a[live], C[np.ix_(live, live)])
+        keep = w >= _LEAST_WEIGHT
+        if keep.all():
+            out = np.zeros(len(a))
+            out[live] = w / w.sum()
+            return out
+        live = live[keep]
+
+
+def _simplex(a: np.ndarray, C: np.ndarray) -> np.ndarray:
+    m = len(a)
+    start = np.zeros(m)
+    start[int(np.argmin(a - 0.5 * np.diag(C)))] = 1.0
+    scale = max(float(np.abs(a).max()), 1e-9)
+    best = None
+    for w0 in (start, np.full(m, 1.0 / m)):
+        got = minimize(
+            lambda w: (w @ a - 0.5 * w @ C @ w) / scale,
+            w0,
+            jac=lambda w: (a - C @ w) / scale,
+            bounds=[(0.0, 1.0)] * m,
+            constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones_like(w)},
+            method="SLSQP",
+            options={"maxiter": 200, "ftol": 1e-10},
+        )
+        if best is None or got.fun < best.fun:
+            best = got
+    w = np.clip(best.x, 0.0, None)
+    return w / w.sum()
+
+
+def run_race(sheet: Sheet) -> Race:
+    """Rank the entrants and find the blend, with and without the simple rules."""
+    a, C = sheet.to_truth.mean(0), sheet.apart.mean(0)
+    own = sheet.to_truth - 0.5 * np.einsum("smm->sm", sheet.apart)
+    w = pool(a, C)
+    free = np.flatnonzero(~np.array(sheet.is_rule))
+    w_free = pool(a[free], C[np.ix_(free, free)])
+    error = 1.96 * own.std(0, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.full(own.shape[1], np.inf)
+    mean = own.mean(0)
+    rows = [
+        RaceRow(n, r, float(mean[i]), float(mean[i] - error[i]), float(mean[i] + error[i]), float(w[i]))
+        for i, (n, r) in enumerate(zip(sheet.names, sheet.is_rule, strict=True))
+    ]
+    ranked = tuple(sorted(rows, key=lambda row: row.crps))
+    return Race(
+        rows=ranked,
+        rules_weight=float(sum(r.weight for r in ranked if r.is_rule)),
+        best_rule=next(r.name for r in ranked if r.is_rule),
+        blend_crps=float(w @ a - 0.5 * w @ C @ w),
+        rules_free=tuple((sheet.names[i], float(v)) for i, v in zip(free, w_free, strict=True) if v > 0),
+    )
