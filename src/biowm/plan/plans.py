@@ -27,7 +27,7 @@ from .unlikely import unlikely
 
 DRAWS = 256  # futures that a finished plan is valued with
 MUST_BEAT = ("nothing", "hold")
-SURE = 0.9  # share of the draws in which a plan must beat each of those that keep the hard limits
+SURE = 0.9  # share of the draws, where the two differ, in which a plan must beat each that keeps the hard limits
 APART = 1.0  # half-widths of a band that the judges' medians may be apart
 
 
@@ -166,10 +166,11 @@ def _decide(problem: Problem, found: Schedule, own: Judged, judges: list[Judged]
 def _alternative(problem: Problem, verdict: Judged, i: int) -> Alternative:
     """Simple schedule number `i` beside the plan, draw by draw under the same noise."""
     ours, theirs = verdict.goal[0], verdict.goal[2 + i]
-    better = ours < theirs if problem.goal.sense == "minimise" else ours > theirs
+    gain = (theirs - ours) * (1 if problem.goal.sense == "minimise" else -1)
+    differ = gain != 0  # a blend's draws from rules that look at no action say nothing either way
     levels = kept(verdict)[2 + i]
     ok = all(levels[j] >= x.level - 1e-9 for j, x in enumerate(problem.limits) if x.severity == "hard")
-    return Alternative(REFERENCES[i], interval(theirs), ok, float(better.mean()))
+    return Alternative(REFERENCES[i], interval(theirs), ok, float(np.mean(gain[differ] > 0)) if differ.any() else 0.0)
 
 
 def _doubts(plan: Plan) -> tuple[str, ...]:
@@ -178,6 +179,7 @@ def _doubts(plan: Plan) -> tuple[str, ...]:
     reasons = [
         f"no feasible schedule was found: {x.meaning} holds with probability "
         f"{x.own if x.promised is None else x.promised:.2f} by {by}"
+        + ("" if x.promised is None else f" ({x.own:.2f} by the model that planned)")
         for x in plan.limits
         if x.severity == "hard" and not x.ok
     ]
@@ -185,7 +187,7 @@ def _doubts(plan: Plan) -> tuple[str, ...]:
         reasons.append(f"the judges' median paths are {plan.disagreement:.1f} half-widths of their 80 % bands apart")
     return tuple(reasons) or tuple(
         f"the plan, {_short(plan.promise or plan.own)}, does not beat {other.name!r}, {_short(other.value)}: "
-        f"better in {other.beaten:.0%} of the draws by {by}, {SURE:.0%} asked"
+        f"better in {other.beaten:.0%} of the draws that differ, by {by}, {SURE:.0%} asked"
         for other in plan.alternatives
         if other.name in MUST_BEAT and other.ok and other.beaten < SURE
     )

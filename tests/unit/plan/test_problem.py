@@ -124,4 +124,6 @@ def test_hold_continues_rates_and_the_rhythm_of_boluses():
         Entry(1, 3.0, 13, 13),
         Entry(1, 3.0, 16, 16),
     ]
+    later = entries(hold(schedule(given), SPEC, 12.0, 7.0))
+    assert later == [Entry(0, 7.0, 12, 19)], "shots are overdue, so they were stopped"
     assert entries(hold(schedule([Entry(0, 1.0, 0, 5), Entry(1, 3.0, 1, 1)]), SPEC, 10.0, 7.0)) == []

@@ -29,10 +29,12 @@ def cem(
     candidates: int = 48,
     elites: int = 8,
 ) -> Schedule:
-    """The best schedule found, never worse in this world than the simple ones it is compared with.
+    """A schedule better than the simple ones it is compared with, or the best of those.
 
-    Every candidate meets the same `draws` of the future. Schedules that keep the hard limits come first, by
-    goal; the others by how far they miss (Rubinstein & Kroese, doi:10.1007/978-1-4757-4321-0).
+    Every iteration draws `draws` new futures, the same for all its schedules, so that none wins by fitting one
+    sample. Schedules that keep the hard limits come first, by goal; the others by how far they miss. The last
+    iteration chooses between its best candidate, the centre of the search and the simple schedules
+    (Rubinstein & Kroese, doi:10.1007/978-1-4757-4321-0).
     """
     return _search(world, belief, problem, key, draws, iterations, candidates, elites)
 
@@ -48,15 +50,17 @@ def _search(
     candidates: int,
     elites: int,
 ) -> Schedule:
-    follow_key, sample_key = jax.random.split(key)
+    sample_key, follow_key = jax.random.split(key)
     simple = references(problem)
 
-    def scores(plan: Schedule) -> Float[Array, " 3"]:
-        return score(problem, follow(world, belief, problem, plan, key=follow_key, draws=draws))
-
-    def body(carry: Search, noise: Float[Array, "m s c"]) -> tuple[Search, Int[Array, ""]]:
+    def body(carry: Search, given: tuple[Array, PRNGKeyArray]) -> tuple[Search, Int[Array, ""]]:
         mean, sd, best = carry
-        share = jnp.clip(mean[None] + sd[None] * noise, -0.25, 1.25).at[0].set(best)
+        noise, key = given
+
+        def scores(plan: Schedule) -> Float[Array, " 3"]:
+            return score(problem, follow(world, belief, problem, plan, key=key, draws=draws))
+
+        share = jnp.clip(mean[None] + sd[None] * noise, -0.25, 1.25).at[0].set(mean).at[1].set(best)
         plans = _join(jax.vmap(lambda s: planned(problem, doses(problem, s)))(share), simple)
         rank = _rank(jax.vmap(scores)(plans), len(REFERENCES))
         elite = share[jnp.argsort(rank[:candidates])[:elites]]
@@ -67,7 +71,8 @@ def _search(
     noise = jax.random.normal(sample_key, (iterations, candidates, segments + 1, controls))
     noise = (noise[:, :, :1] + noise[:, :, 1:]) / jnp.sqrt(2.0)  # half is common to all intervals: levels move as one
     half = jnp.full(problem.low.shape, 0.5)
-    (_, _, best), first = jax.lax.scan(body, (half, half, half), noise)
+    futures = jax.vmap(lambda i: jax.random.fold_in(follow_key, i))(jnp.arange(iterations, dtype=jnp.uint32))
+    (_, _, best), first = jax.lax.scan(body, (half, half, half), (noise, futures))
     found = planned(problem, doses(problem, best))
     # the last ranking also says whether a simple schedule beats every candidate
     choice = jnp.maximum(first[-1] - candidates + 1, 0)
