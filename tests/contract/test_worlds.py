@@ -260,8 +260,11 @@ def test_compiles_once_for_a_bucket_of_shapes(case: Case):
     @eqx.filter_jit
     def ask(world, paths, times):
         traced.append(paths.t.shape)
-        belief = at(jax.vmap(lambda path: assimilate(world, path))(paths), 0)
-        return rollout(world, at(belief, -1), at(paths.plan, 0), times, key=KEY, draws=2)
+
+        def one(path):
+            return rollout(world, at(assimilate(world, path), -1), path.plan, times, key=KEY, draws=2)
+
+        return jax.vmap(one)(paths)
 
     for n in (2, 3, 5):
         path = Path(

@@ -63,7 +63,7 @@ def stack(paths: Sequence[Path]) -> Path:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
 
 
-def take(stacked: Stacked, index: slice | Sequence[int] | np.ndarray) -> Stacked:
+def take(stacked: Stacked, index: int | slice | Sequence[int] | np.ndarray) -> Stacked:
     """Rows of stacked paths or schedules (NumPy arrays)."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[index], stacked)
 

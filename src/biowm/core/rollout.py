@@ -30,6 +30,11 @@ def _keep(new: Moment, old: Moment, move: Bool[Array, ""]) -> Moment:
     return jax.tree.map(lambda a, b: jnp.where(move, a, b), new, old)
 
 
+def _now(moment: Moment, t: Float[Array, ""]) -> Moment:
+    """The same at exactly `t`: in float32, t0 + (t - t0) may miss it, and with it a bolus given at `t`."""
+    return eqx.tree_at(lambda m: m.t, moment, t)
+
+
 def unroll(
     world: World, state: State, plan: Schedule, times: Float[Array, " t"], *, key: PRNGKeyArray
 ) -> tuple[State, Float[Array, "t d"]]:
@@ -43,7 +48,7 @@ def unroll(
         rate, bolus = between(plan, now.t, until, n_actions)
         noise = _at(key, until)
         after = world.step(world.impulse(now, bolus), rate, jnp.maximum(until - now.t, 0.0), key=noise)
-        after = _keep(after, now, until > now.t)
+        after = _keep(_now(after, until), now, until > now.t)
         reading = world.observe(after).sample(key=jax.random.fold_in(noise, _READ))
         return after, reading
 
@@ -83,14 +88,14 @@ def rollout(
 def assimilate(world: World, path: Path, until: Float[Array, ""] | None = None) -> Belief:
     """The belief after each time of one path, stacked along T; readings after `until` are not looked at."""
     n_actions = len(world.spec.actions)
-    start = eqx.tree_at(lambda b: b.t, world.begin(path.traits), path.t[0])
+    start = _now(world.begin(path.traits), path.t[0])
 
     def body(belief: Belief, now: tuple[Array, Array]) -> tuple[Belief, Belief]:
         t, x = now
         rate, bolus = between(path.plan, belief.t, t, n_actions)
         move = t > belief.t
         ahead = world.predict(world.impulse(belief, bolus), rate, jnp.maximum(t - belief.t, 0.0))
-        belief = _keep(ahead, belief, move)
+        belief = _keep(_now(ahead, t), belief, move)
         mask = jnp.isfinite(x)
         if until is not None:
             mask = mask & (t <= until)
@@ -113,15 +118,18 @@ def _draw_keys(key: PRNGKeyArray, draws: int) -> Key[Array, " n"]:
 def time_grid(start: float, wanted: np.ndarray, spacing: float) -> tuple[Float[np.ndarray, " t"], np.ndarray]:
     """A grid from `start` through all `wanted` times with no step much longer than `spacing`.
 
-    Returns the grid (without `start`) and the index of each wanted time in it. Gaps up to 1.5 spacings
-    are left alone: visits are never regular, and a learned transition knows the length of its step.
+    Returns the grid (without `start`, unless it is wanted) and the index of each wanted time in it. Gaps up
+    to 1.5 spacings are left alone: visits are never regular, and a learned transition knows the length of its step.
+    Raises ValueError for a wanted time before `start`.
     """
-    marks = np.unique(np.concatenate([[start], np.asarray(wanted, float)]))
-    marks = marks[marks >= start]
-    pieces = []
+    wanted = np.asarray(wanted, float)
+    if np.any(wanted < start):
+        raise ValueError(f"time {wanted.min():g} is before the start of the grid, {start:g}")
+    marks = np.unique(np.concatenate([[start], wanted]))
+    pieces = [marks[:1]] if np.any(wanted == start) else []
     for a, b in pairwise(marks):
         n = max(1, int(np.ceil((b - a) / spacing - 0.5)))
         pieces.append(np.linspace(a, b, n + 1)[1:])
     grid = np.concatenate(pieces) if pieces else np.empty(0)
-    index = np.searchsorted(grid, np.asarray(wanted, float) - 1e-9)
+    index = np.searchsorted(grid, wanted)
     return grid.astype(np.float32), index

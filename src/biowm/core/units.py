@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import tokenize
 import warnings
 from typing import Any
 
@@ -71,6 +72,7 @@ def parse(unit: str):
         ValueError,
         AttributeError,
         SyntaxError,
+        tokenize.TokenError,
     ):
         raise UnitError(f"unknown unit {unit!r}") from None
 
@@ -100,10 +102,10 @@ def factor(source: str, target: str) -> float:
             f"unit mismatch: {source!r} cannot be turned into {target!r} "
             f"({a.dimensionality or 'dimensionless'} against {b.dimensionality or 'dimensionless'})"
         )
-    try:
-        return float(registry().Quantity(1.0, a).to(b).magnitude)
-    except Exception as error:  # offset units such as degC to kelvin
-        raise UnitError(f"cannot convert {source!r} to {target!r}: {error}") from None
+    zero, one = (float(registry().Quantity(value, a).to(b).magnitude) for value in (0.0, 1.0))
+    if zero != 0:
+        raise UnitError(f"cannot convert {source!r} to {target!r} by a factor: their zeros differ")
+    return one
 
 
 def quantity(text: str, unit: str, what: str = "value") -> float:

@@ -98,7 +98,7 @@ def test_the_prior_is_the_published_one():
 def test_the_belief_is_exact_linear_regression():
     """After daily readings, mean and covariance equal those of float64 Bayesian regression on the same days."""
     paths = cohort(KEY, N, 1.0)
-    path = take(paths, np.flatnonzero(np.isfinite(paths.x[:, :, 0]).all(1))[0])
+    path = take(paths, int(np.flatnonzero(np.isfinite(paths.x[:, :, 0]).all(1))[0]))
     volume, plan = np.asarray(path.x[:, 0], float), path.plan
     day = np.arange(59)[:, None]
     given = (plan.onset <= day) & (day < plan.stop)

@@ -11,6 +11,7 @@ arXiv:2002.04083. Day by day, with V the volume, C the drug, a_c and a_r the two
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -20,12 +21,16 @@ from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from biowm.core.arrays import AnyArray
 from biowm.core.registry import register
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 from biowm.core.world import Belief, Moment, Observation, State, World
 
 
-def sphere(diameter: Float[Array, "..."] | float) -> Float[Array, "..."] | float:
+Size = TypeVar("Size", float, Array)
+
+
+def sphere(diameter: Size) -> Size:
     """Volume (cm3) of a sphere of a diameter (cm)."""
     return math.pi / 6 * diameter**3
 
@@ -107,7 +112,7 @@ class TumourBelief(Belief):
     low: Float[Array, "3"]
 
 
-def alive(volume: Float[Array, "..."]) -> Bool[Array, "..."]:
+def alive(volume: Float[AnyArray, "..."]) -> Bool[AnyArray, "..."]:
     """Whether a patient with this volume has neither died nor recovered."""
     return (volume > 0) & (volume < DEATH)
 
@@ -153,7 +158,7 @@ class Tumour(World):
         low = traits @ _SHIFT
         return TumourBelief(
             t=zero, seen=jnp.zeros((), bool), volume=jnp.float32(sphere(2.0)), ratio=jnp.ones(()), slope=jnp.zeros(3),
-            spread=zero, drug=zero, mean=_MEAN.astype(np.float32) + low, precision=jnp.asarray(_PRECISION), low=low,
+            spread=zero, drug=zero, mean=jnp.asarray(_MEAN, jnp.float32) + low, precision=jnp.asarray(_PRECISION), low=low,
         )  # fmt: skip
 
     def update(self, belief: TumourBelief, reading: Float[Array, "1"], mask: Bool[Array, "1"]) -> TumourBelief:

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tests.support.decay import Decay
+
+from biowm.core.forecast import Queries, belief_at, forecast
+from biowm.core.path import Path, stack, take
+from biowm.core.rollout import rollout
+from biowm.core.schedule import Entry, schedule
+
+KEY = jax.random.key(4)
+TRACES: list[int] = []
+
+
+class Counted(Decay):
+    """Notes each time that its transition is traced."""
+
+    def step(self, state, action, dt, *, key):
+        TRACES.append(1)
+        return super().step(state, action, dt, key=key)
+
+
+def subjects(n: int = 6) -> Path:
+    rng = np.random.default_rng(0)
+    paths = []
+    for i in range(n):
+        t = np.cumsum(rng.uniform(0.5, 1.5, 5 + i)).astype(np.float32)
+        x = rng.normal(5, 1, (5 + i, 1)).astype(np.float32)
+        x[1] = np.nan
+        plan = schedule([Entry(0, float(i), 0.0, 30.0), Entry(1, 2.0, float(t[3]), float(t[3]))])
+        paths.append(Path(t, x, plan, np.zeros(0, np.float32), np.int32(0)))
+    return stack(paths)
+
+
+PATHS = subjects()
+SUBJECT, ORIGIN = np.array([3, 0, 5, 3, 1, 5, 5]), np.array([2, 4, 0, 3, 1, 7, 2])
+TIMES = (PATHS.t[SUBJECT, ORIGIN][:, None] + np.array([[0.5, 1.0, 4.0]])).astype(np.float32)
+QUERIES = Queries(SUBJECT, ORIGIN, TIMES)
+
+
+def test_forecast_equals_a_loop_over_queries():
+    got = forecast(Decay(), PATHS, QUERIES, key=KEY, draws=4)
+    assert got.shape == (7, 4, 3, 1)
+    for q in range(7):
+        path = take(PATHS, int(SUBJECT[q]))
+        key = jax.random.fold_in(KEY, int(SUBJECT[q]))
+        belief = belief_at(Decay(), path, int(ORIGIN[q]))
+        alone = eqx.filter_jit(rollout)(Decay(), belief, path.plan, jnp.asarray(TIMES[q]), key=key, draws=4)
+        np.testing.assert_allclose(got[q], alone, rtol=1e-5)
+
+
+def test_chunks_change_nothing():
+    done = []
+    whole = forecast(Decay(), PATHS, QUERIES, key=KEY, draws=4)
+    n = 30
+    many = Queries(np.resize(SUBJECT, n), np.resize(ORIGIN, n), np.resize(TIMES, (n, 3)))
+    parts = forecast(Decay(), PATHS, many, key=KEY, draws=4, budget=1, progress=done.append)
+    assert done == [8, 16, 24, 30]
+    np.testing.assert_allclose(parts[:7], whole, rtol=1e-5)
+    np.testing.assert_allclose(parts[28:], whole[:2], rtol=1e-5)
+
+
+def test_plans_override_what_the_paths_did():
+    plans = jax.tree.map(
+        lambda *leaves: np.stack(leaves), *[schedule([Entry(0, float(q), 0.0, 99.0)]) for q in range(7)]
+    )
+    own = forecast(Decay(sigma=0.0), PATHS, QUERIES, key=KEY, draws=2)
+    other = forecast(Decay(sigma=0.0), PATHS, QUERIES, key=KEY, draws=2, plans=plans)
+    base = forecast(
+        Decay(sigma=0.0),
+        PATHS,
+        QUERIES,
+        key=KEY,
+        draws=2,
+        plans=jax.tree.map(lambda leaf: np.repeat(leaf[:1], 7, 0), plans),
+    )
+    gain = (1 - np.exp(-0.2 * np.array([0.5, 1.0, 4.0]))) / 0.2  # of a unit rate
+    expected = np.arange(7)[:, None] * gain[None]
+    np.testing.assert_allclose((other - base)[:, 0, :, 0], expected, atol=1e-4)
+    assert not np.allclose(own, other)
+
+
+def test_nothing_after_the_origin_is_looked_at():
+    before = forecast(Decay(), PATHS, QUERIES, key=KEY, draws=4)
+    for q in range(7):
+        x = np.array(PATHS.x)
+        x[SUBJECT[q], ORIGIN[q] + 1 :] = 1e3
+        changed = Path(PATHS.t, x, PATHS.plan, PATHS.traits, PATHS.event)
+        after = forecast(Decay(), changed, QUERIES, key=KEY, draws=4)
+        np.testing.assert_array_equal(after[q], before[q])
+
+
+def test_the_last_reading_is_looked_at():
+    x = np.array(PATHS.x)
+    x[SUBJECT, ORIGIN] += 1
+    changed = Path(PATHS.t, x, PATHS.plan, PATHS.traits, PATHS.event)
+    gap = forecast(Decay(), changed, QUERIES, key=KEY, draws=2) - forecast(Decay(), PATHS, QUERIES, key=KEY, draws=2)
+    assert (gap[np.isfinite(PATHS.x[SUBJECT, ORIGIN, 0])] > 0.1).all()
+
+
+def test_one_subject_shares_its_noise_between_schedules():
+    twice = Queries(SUBJECT[[0, 0]], ORIGIN[[0, 0]], TIMES[[0, 0]])
+    plans = jax.tree.map(lambda *leaves: np.stack(leaves), *[schedule([Entry(0, d, 0.0, 99.0)]) for d in (0.0, 3.0)])
+    a, b = forecast(Decay(), PATHS, twice, key=KEY, draws=5, plans=plans)
+    gap = b - a
+    np.testing.assert_allclose(gap, np.broadcast_to(gap[:1], gap.shape), atol=1e-4)
+    assert gap.min() > 0.5
+
+
+def test_compiles_once_for_a_bucket_of_queries():
+    TRACES.clear()
+    world = Counted()
+    first = forecast(world, PATHS, QUERIES, key=KEY, draws=4)
+    once = len(TRACES)
+    for n, h in ((1, 1), (3, 2), (5, 3), (7, 3)):
+        fewer = Queries(SUBJECT[:n], ORIGIN[:n], TIMES[:n, :h])
+        np.testing.assert_allclose(forecast(world, PATHS, fewer, key=KEY, draws=4), first[:n, :, :h], rtol=1e-5)
+    assert len(TRACES) == once
+    assert once > 0
