@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
@@ -26,6 +27,7 @@ class BlendState(State):
     parts: tuple[State, ...]
 
 
+@register("models", "Blend")
 class Blend(World):
     """Members with weights that sum to one; a linear pool of their predictive distributions."""
 

@@ -40,7 +40,8 @@ class Fitted:
 
     `members` holds every simple rule and every variant that earned weight, `halves` two blends fitted on
     disjoint halves of the subjects (for promises that are not made by the model that planned), `rows` the
-    held-out metrics. `cohort` is None where the histories were left out.
+    held-out metrics. `cohort` is None where the histories were left out; `study` is the description of the
+    study's table (JSON), by which a new history is read.
     """
 
     spec: WorldSpec
@@ -56,3 +57,4 @@ class Fitted:
     cohort: Cohort | None
     rows: tuple[Row, ...]
     record: Record
+    study: str | None = None

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from biowm.core.arrays import AnyArray
+from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
@@ -45,6 +46,7 @@ class DirectState(State):
     z: Float[Array, " d"]
 
 
+@register("models", "Direct")
 class Direct(World):
     """A direct rule: coefficients and residual quantiles at the lead times `nodes` (spacings)."""
 

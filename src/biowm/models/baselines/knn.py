@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.buckets import bucket
+from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
@@ -37,6 +38,7 @@ class KnnState(State):
     z: Float[Array, " d"]
 
 
+@register("models", "Knn")
 class Knn(World):
     """Library of past situations: what they looked like, what followed at each node and under what doses."""
 

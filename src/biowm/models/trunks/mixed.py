@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
@@ -40,6 +41,7 @@ class MixedState(State):
     theta: Float[Array, "d p"]
 
 
+@register("models", "Mixed")
 class Mixed(World):
     """Mixed-effects dynamics (see the module); `lam` is the Box-Cox power of each channel's increments.
 

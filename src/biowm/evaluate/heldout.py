@@ -1,0 +1,96 @@
+"""Held-out metrics of a fitted world: `world`, `world:no-rules` and every simple rule, at readings and horizons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from biowm.core.interval import Role, Row, row
+from biowm.core.path import Path, take
+from biowm.core.scores import inside, inside_jointly, interval_score
+from biowm.train.fitted import Fitted
+from biowm.train.horizons import Horizons, declared
+
+from .exam import Exam
+from .metrics import METRICS, interval, tally
+
+
+def exam_of(fitted: Fitted, paths: Path, subjects: Sequence[str], horizons: Horizons, *, seed: int = 0) -> Exam:
+    """The exam of a fitted world and its simple rules on the subjects given (stacked paths)."""
+    rules = {r.name: fitted.members[r.name] for r in fitted.race.rows if r.is_rule}
+    calibrations = {"world": fitted.calibration, **{name: fitted.rules_calibration[name] for name in rules}}
+    return Exam(fitted.world, rules, paths, tuple(subjects), horizons, calibrations, seed=seed)
+
+
+def heldout_rows(fitted: Fitted, paths: Path, subjects: Sequence[str], *, seed: int = 0) -> tuple[Row, ...]:
+    """Rows on held-out subjects: splits next, h3, h6, h12 as far as the paths reach, and each declared horizon.
+
+    Errors and scores are in standardised link units, averaged over the target channels; `mae:<channel>` is in
+    the channel's own unit. Coverages are exact and counted by subject.
+    """
+    spec = fitted.spec
+    asked = [declared((), paths, spec.clock, spec.targets)]
+    if fitted.horizons.kind == "clock":
+        asked.append(fitted.horizons)
+    rows: list[Row] = []
+    for horizons in asked:
+        exam = exam_of(fitted, paths, subjects, horizons, seed=seed)
+        rows += _rows(exam, "world", "world", "ours")
+        free = Exam(
+            fitted.rules_free, {"persistence": exam.rules["persistence"]}, paths, tuple(subjects), horizons,
+            {"world": fitted.rules_calibration["world:no-rules"], "persistence": exam.calibrations["persistence"]}, seed=seed,
+        )  # fmt: skip
+        rows += _rows(free, "world", "world:no-rules", "ours")
+        for name in exam.rules:
+            rows += _rows(exam, name, name, "baseline")
+    return tuple(rows)
+
+
+def held_out(fitted: Fitted) -> tuple[Path, tuple[str, ...]] | None:
+    """The held-out subjects of a fitted study; None where there are none or their histories were left out."""
+    if fitted.cohort is None:
+        return None
+    index = np.flatnonzero(np.array(fitted.cohort.split) == "test")
+    if not len(index):
+        return None
+    return take(fitted.cohort.paths, index), tuple(fitted.cohort.subjects[i] for i in index)
+
+
+def _rows(exam: Exam, member: str, name: str, role: Role) -> list[Row]:
+    labels = exam.horizons.labels()
+    found: list[Row] = []
+    for metric in ("rmse", "mae", "crps"):
+        curve = exam.curve(exam.answer(member), metric)
+        found += [row(name, role, s, metric, interval(t, seed=exam.seed)) for s, t in zip(labels, curve, strict=True) if len(t.units)]
+    truth, draws = exam.asked.truth, exam.answer(member)
+    for j in exam.world.spec.targets:
+        error = np.abs(np.median(draws[..., j], axis=1) - truth[..., j])[..., None]
+        metric = f"mae:{exam.world.spec.channels[j].name}"
+        tallies = exam.by_horizon("mae", error)
+        found += [row(name, role, s, metric, interval(t, seed=exam.seed)) for s, t in zip(labels, tallies, strict=True) if len(t.units)]
+    level = exam.calibrations[member].level
+    if level is None:
+        return found
+    z = exam.scaled(truth)
+    low, high = exam.bands(member, "pointwise")
+    hit = np.where(np.isnan(z), np.nan, inside(low, high, z))
+    for metric, loss in (("coverage90", hit), ("interval_score", interval_score(low, high, z, level))):
+        tallies = exam.by_horizon(metric, loss)
+        found += [row(name, role, s, metric, interval(t, seed=exam.seed)) for s, t in zip(labels, tallies, strict=True) if len(t.units)]
+    return found + _joint(exam, member, name, role, z)
+
+
+def _joint(exam: Exam, member: str, name: str, role: Role, z: np.ndarray) -> list[Row]:
+    """Coverage of the whole path up to each horizon, by the joint band of that horizon."""
+    found = []
+    low, high = exam.bands(member, "joint")
+    for h, label in enumerate(exam.horizons.labels()):
+        reach = (exam.asked.horizon >= h).any(1)
+        upto = (exam.asked.horizon >= 0) & (exam.asked.horizon <= h)
+        inner = np.where(upto[..., None], z, np.nan)
+        whole = inside_jointly(low, high, inner, axis=(1, 2))[reach]
+        if reach.any():
+            counted = tally(METRICS["joint90"], whole, exam.units[reach])
+            found.append(row(name, role, label, "joint90", interval(counted, seed=exam.seed)))
+    return found

@@ -1,0 +1,79 @@
+"""Support: whether the training data cover the question that is asked, and in what they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from biowm.core.futures import Support, Verdict
+from biowm.core.path import Path
+from biowm.core.schedule import Entry, entries
+from biowm.core.spec import WorldSpec
+from biowm.models.scale import Scale
+from biowm.train.envelope import Envelope
+
+_EDGE, _OUTSIDE = 1.02, 1.5  # of a range seen in training: beyond the first it is the edge, beyond the second outside
+_MOST_GAP = 1.5
+
+
+def judge(
+    spec: WorldSpec, scale: Scale, seen: Envelope, path: Path, origin: int, plan: Sequence[Entry], horizon: float
+) -> Support:
+    """Compare a question with the training data.
+
+    Args: one unbatched path and the index of its last reading used; the interventions after it; the horizon in
+    the world's clock. Looks at the horizon, the readings, the gaps between them, and each dose and action.
+    """
+    found: list[tuple[Verdict, str]] = []
+    clock = spec.clock
+    if horizon > seen.longest * _EDGE:
+        found.append(("outside", f"the horizon, {horizon:g} {clock}, is beyond what was validated, {seen.longest:g} {clock}"))
+    z = np.asarray(scale.to_z(np.asarray(path.x[: origin + 1])))
+    for j, channel in enumerate(spec.channels):
+        values = z[np.isfinite(z[:, j]), j]
+        if not len(values):
+            found.append(("edge", f"{channel.name} was never read in this history"))
+            continue
+        excess = max(values[-1] - seen.z_high[j], seen.z_low[j] - values[-1])
+        if excess > 0:
+            verdict: Verdict = "outside" if excess > 1.0 else "edge"
+            found.append((verdict, f"the last {channel.name} lies {excess:.2g} training SDs beyond every training reading"))
+    found += _gaps(spec, seen, path, origin)
+    found += _doses(spec, seen, plan)
+    order: tuple[Verdict, ...] = ("inside", "edge", "outside")
+    worst = max((v for v, _ in found), key=order.index, default="inside")
+    return Support(worst, tuple(reason for _, reason in found))
+
+
+def _gaps(spec: WorldSpec, seen: Envelope, path: Path, origin: int) -> list[tuple[Verdict, str]]:
+    """The usual time between readings: a shift of it breaks calibration (RECIPES: 28 d against 83 d)."""
+    times = np.asarray(path.t[: origin + 1])[np.isfinite(np.asarray(path.x[: origin + 1])).any(-1)]
+    if len(times) < 2:
+        return [("edge", f"a history of {len(times)} reading says little about this subject")]
+    usual = float(np.median(np.diff(times)))
+    low, high = seen.gaps[0], seen.gaps[2]
+    if usual > high or usual < low:
+        verdict: Verdict = "outside" if usual > _MOST_GAP * high or usual < low / _MOST_GAP else "edge"
+        return [(verdict, f"readings {usual:g} {spec.clock} apart; in training nearly all were {low:g} to {high:g}")]
+    return []
+
+
+def _doses(spec: WorldSpec, seen: Envelope, plan: Sequence[Entry]) -> list[tuple[Verdict, str]]:
+    found: list[tuple[Verdict, str]] = []
+    for a, card in enumerate(spec.actions):
+        doses = [e.dose for e in plan if e.card == a and e.dose != 0]
+        if not doses:
+            continue
+        if seen.given[a] == 0:
+            found.append(("outside", f"{card.name} was never given in training"))
+        elif max(doses) > seen.dose_top[a] * _EDGE:
+            ratio = max(doses) / seen.dose_top[a]
+            verdict: Verdict = "outside" if ratio > _OUTSIDE else "edge"
+            found.append((verdict, f"{card.name} {max(doses):g} {card.unit} is above the largest training dose, {seen.dose_top[a]:g}"))
+    return found
+
+
+def future(path: Path, since: float) -> list[Entry]:
+    """The entries of a path's schedule that act after `since`."""
+    return [e for e in entries(path.plan) if e.stop > since or e.onset >= since]

@@ -1,0 +1,264 @@
+"""Artefacts: a fitted world as a folder of JSON and safetensors, written atomically, read back only if unaltered.
+
+`world.json` holds the structure of every model (classes by registered name, never code) and the hashes of the
+other files, and its own. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path as File
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from biowm.core import registry
+from biowm.core.errors import BadInput, place
+from biowm.core.interval import Row
+from biowm.core.path import Path
+from biowm.core.record import digest, record_from_json, versions
+from biowm.core.schedule import Schedule
+from biowm.core.spec import WorldSpec, spec_from_json, spec_to_json
+from biowm.core.world import World
+from biowm.models.scale import Scale
+from biowm.models.tracker import Frame
+
+from .calibrate import Calibration
+from .envelope import Envelope
+from .fit import blend
+from .fitted import Cohort, Fitted
+from .horizons import Horizons
+from .race import Race, RaceRow
+from .stages import write_atomic
+
+FORMAT = 1
+_PARTS: dict[str, type[eqx.Module]] = {"Frame": Frame, "Scale": Scale}
+_NAMES = {"weights": "weights.safetensors", "calibration": "calibration.json", "metrics": "metrics.json"}
+_HISTORIES = "histories.safetensors"
+Arrays = dict[str, np.ndarray]
+
+
+def save_fitted(fitted: Fitted, folder: File, *, keep_data: bool = True) -> None:
+    """Write a fitted world to `folder`; `world.json` is written last, so that a crash leaves no half artefact.
+
+    `keep_data` False leaves the subjects' histories out (their metrics and calibration stay).
+    """
+    arrays: Arrays = {}
+    body: dict[str, Any] = {
+        "format": FORMAT,
+        "versions": versions(),
+        "spec": spec_to_json(fitted.spec),
+        "horizons": dataclasses.asdict(fitted.horizons),
+        "study": fitted.study,
+        "race": dataclasses.asdict(fitted.race),
+        "members": {name: _encode(world, f"members/{name}", arrays) for name, world in fitted.members.items()},
+        "halves": [_half(fitted, i, arrays) for i in range(2)],
+        "envelope": _encode_fields(fitted.envelope, "envelope", arrays),
+    }
+    files = {
+        _NAMES["weights"]: save(arrays),
+        _NAMES["calibration"]: _json(_calibrations(fitted)),
+        _NAMES["metrics"]: _json({"rows": [r.to_json() for r in fitted.rows]}),
+        "record.json": _json(fitted.record.to_json()),
+    }
+    if fitted.cohort is not None and keep_data:
+        c = fitted.cohort
+        body["cohort"] = {"subjects": c.subjects, "split": c.split, "starts": c.starts}
+        files[_HISTORIES] = save(_path_arrays(c.paths))
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    body["sha256"] = {name: digest(content) for name, content in files.items() if name != "record.json"}
+    write_atomic(folder / "world.json", _json({"id": digest(body), **body}))
+
+
+def load_fitted(folder: File) -> Fitted:
+    """Read a fitted world back.
+
+    Raises: BadInput where the folder holds no artefact, a file is missing, truncated or altered (by hash), or a
+    pickle is offered in its place.
+    """
+    body = _open(folder)
+    files = {name: _checked(folder, name, sha) for name, sha in body["sha256"].items()}
+    try:
+        arrays = load(files[_NAMES["weights"]])
+        spec = spec_from_json(body["spec"])
+        members = {name: _world(data, arrays, spec) for name, data in body["members"].items()}
+        race = _race(body["race"])
+        calibrations = _read_calibrations(json.loads(files[_NAMES["calibration"]]), members)
+        rows = tuple(Row(**r) for r in json.loads(files[_NAMES["metrics"]])["rows"])
+        record = record_from_json(json.loads((folder / "record.json").read_text(encoding="utf-8")))
+        cohort = None
+        if "cohort" in body:
+            c = body["cohort"]
+            paths = _path_from(load(files[_HISTORIES]))
+            cohort = Cohort(tuple(c["subjects"]), paths, tuple(c["split"]), tuple(c["starts"]))
+        horizons = {**body["horizons"], "values": tuple(body["horizons"]["values"])}
+        return Fitted(
+            spec=spec,
+            world=blend(spec, members, race.weights()),
+            rules_free=blend(spec, members, dict(race.rules_free)),
+            members=members,
+            race=race,
+            calibration=calibrations.pop("world"),
+            rules_calibration=calibrations,
+            horizons=Horizons(**horizons),
+            envelope=_envelope(body["envelope"], arrays),
+            halves=(_read_half(body, 0, arrays, spec, race), _read_half(body, 1, arrays, spec, race)),
+            cohort=cohort,
+            rows=rows,
+            record=record,
+            study=body["study"],
+        )
+    except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
+        raise BadInput(place(file=folder, found=f"{type(error).__name__}: {error}", expected="a whole artefact of `biowm fit`")) from error
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, default=_plain) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value).tolist()
+
+
+def _open(folder: File) -> dict[str, Any]:
+    folder = File(folder)
+    if folder.is_file():
+        head = folder.read_bytes()[:2]
+        what = "a pickle" if head[:1] == b"\x80" else "a file"
+        raise BadInput(place(file=folder, found=what, expected="the folder that `biowm fit` wrote; pickles are never read"))
+    file = folder / "world.json"
+    if not file.exists():
+        raise BadInput(place(file=folder, found="no world.json", expected="the folder that `biowm fit STUDY.yaml --out DIR` wrote"))
+    try:
+        body = json.loads(file.read_bytes())
+        claimed = body.pop("id")
+        sound = digest(body) == claimed
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+        body = {}
+    if not sound:
+        raise BadInput(place(file=file, found="a truncated or altered file (its hash does not match)", expected="the file as it was written"))
+    if body["format"] != FORMAT:
+        raise BadInput(place(file=file, found=f"format {body['format']}", expected=f"format {FORMAT}"))
+    return body
+
+
+def _checked(folder: File, name: str, sha: str) -> bytes:
+    file = folder / name
+    if not file.exists():
+        raise BadInput(place(file=file, found="nothing", expected=f"the file that world.json names (sha256 {sha[:12]})"))
+    content = file.read_bytes()
+    if digest(content) != sha:
+        what = "a pickle" if content[:1] == b"\x80" else f"sha256 {digest(content)[:12]}"
+        raise BadInput(place(file=file, found=what, expected=f"sha256 {sha[:12]}: the file is truncated or was altered"))
+    return content
+
+
+def _encode(module: eqx.Module, name: str, arrays: Arrays) -> dict[str, Any]:
+    """A module as data: its registered class, and its fields."""
+    kind = type(module).__name__
+    if _class(kind) is not type(module):
+        raise TypeError(f"{kind} is not a registered model: it cannot be saved")
+    return {"class": kind, "fields": _encode_fields(module, name, arrays)}
+
+
+def _encode_fields(item: Any, name: str, arrays: Arrays) -> dict[str, Any]:
+    return {f.name: _value(getattr(item, f.name), f"{name}/{f.name}", arrays) for f in dataclasses.fields(item)}
+
+
+def _value(value: Any, name: str, arrays: Arrays) -> Any:
+    if isinstance(value, WorldSpec):
+        return {"spec": True}
+    if isinstance(value, eqx.Module):
+        return _encode(value, name, arrays)
+    if isinstance(value, jax.Array | np.ndarray):
+        arrays[name] = np.ascontiguousarray(np.asarray(value))
+        return {"array": name}
+    if isinstance(value, tuple):
+        return {"tuple": [_value(v, f"{name}/{i}", arrays) for i, v in enumerate(value)]}
+    if isinstance(value, str | int | float | bool) or value is None:
+        return {"plain": value}
+    raise TypeError(f"{name}: {type(value).__name__} cannot be saved")
+
+
+def _decode(data: dict[str, Any], arrays: Arrays, spec: WorldSpec | None) -> Any:
+    if "spec" in data:
+        return spec
+    if "class" in data:
+        fields = {name: _decode(v, arrays, spec) for name, v in data["fields"].items()}
+        return _class(data["class"])(**fields)
+    if "array" in data:
+        return jnp.asarray(arrays[data["array"]])
+    if "tuple" in data:
+        return tuple(_decode(v, arrays, spec) for v in data["tuple"])
+    return data["plain"]
+
+
+def _class(kind: str) -> type[eqx.Module]:
+    return _PARTS[kind] if kind in _PARTS else registry.get("models", kind)
+
+
+def _world(data: dict[str, Any], arrays: Arrays, spec: WorldSpec) -> World:
+    world = _decode(data, arrays, spec)
+    if not isinstance(world, World):
+        raise TypeError(f"found a {type(world).__name__}, expected a world")
+    return world
+
+
+def _half(fitted: Fitted, i: int, arrays: Arrays) -> dict[str, Any]:
+    """The members of one half-blend; the weights are those of the race."""
+    names = tuple(fitted.race.weights())
+    world = fitted.halves[i]
+    parts = (world,) if len(names) == 1 else world.members  # type: ignore[attr-defined]
+    return {name: _encode(w, f"halves/{i}/{name}", arrays) for name, w in zip(names, parts, strict=True)}
+
+
+def _read_half(body: dict[str, Any], i: int, arrays: Arrays, spec: WorldSpec, race: Race) -> World:
+    members = {name: _world(data, arrays, spec) for name, data in body["halves"][i].items()}
+    return blend(spec, members, race.weights())
+
+
+def _race(data: dict[str, Any]) -> Race:
+    rows = tuple(RaceRow(**r) for r in data["rows"])
+    free = tuple((name, weight) for name, weight in data["rules_free"])
+    return Race(rows, data["rules_weight"], data["best_rule"], data["blend_crps"], free)
+
+
+def _calibrations(fitted: Fitted) -> dict[str, Any]:
+    """All calibrations as plain data; they share the scale of the members."""
+    found = {"world": fitted.calibration, **fitted.rules_calibration}
+    return {name: {f.name: getattr(c, f.name) for f in dataclasses.fields(c) if f.name != "scale"} for name, c in found.items()}
+
+
+def _read_calibrations(data: dict[str, Any], members: dict[str, World]) -> dict[str, Calibration]:
+    scale = members["persistence"].frame.scale  # type: ignore[attr-defined]
+    return {
+        name: Calibration(
+            level=c["level"], subjects=c["subjects"], reach=tuple(c["reach"]), leads=tuple(c["leads"]),
+            pointwise=np.array(c["pointwise"]), joint=np.array(c["joint"]), scale=scale,
+        )
+        for name, c in data.items()
+    }  # fmt: skip
+
+
+def _envelope(data: dict[str, Any], arrays: Arrays) -> Envelope:
+    fields = {name: _decode(v, arrays, None) for name, v in data.items()}
+    return Envelope(**{k: np.asarray(v) if isinstance(v, jax.Array) else v for k, v in fields.items()})
+
+
+def _path_arrays(paths: Path) -> Arrays:
+    plan = {f"plan/{f.name}": np.asarray(getattr(paths.plan, f.name)) for f in dataclasses.fields(paths.plan)}
+    rest = {name: np.asarray(getattr(paths, name)) for name in ("t", "x", "traits", "event")}
+    return {name: np.ascontiguousarray(a) for name, a in {**plan, **rest}.items()}
+
+
+def _path_from(arrays: Arrays) -> Path:
+    plan = Schedule(*(arrays[f"plan/{f.name}"] for f in dataclasses.fields(Schedule)))
+    return Path(arrays["t"], arrays["x"], plan, arrays["traits"], arrays["event"])

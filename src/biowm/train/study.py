@@ -1,0 +1,48 @@
+"""Fit a study: split its subjects, fit the training ones, keep the cohort."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from biowm.core.path import stack, take
+from biowm.core.record import Record
+from biowm.data.splits import split, units
+from biowm.data.study import Study
+
+from .fit import Progress, fit_paths
+from .fitted import Cohort, Fitted
+from .horizons import declared
+from .stages import Stages
+
+
+def fit_study(study: Study, *, seed: int = 0, stages: Stages | None = None, progress: Progress | None = None) -> Fitted:
+    """Fit the default world to the training and calibration subjects of a study; the test subjects stay unseen.
+
+    Calibration is out of sample by construction (the race holds its subjects out), so that training and
+    calibration subjects are one pool. Raises: ValueError where there are too few subjects or readings.
+    """
+    parts = split(study, seed)
+    label = np.full(len(study.subjects), "train", dtype=object)
+    label[list(parts.calibrate)], label[list(parts.test)] = "calibrate", "test"
+    paths = stack(study.paths)
+    pool = np.flatnonzero(label != "test")
+    names = units(study)
+    fitted = fit_paths(
+        study.spec,
+        take(paths, pool),
+        declared(study.horizons, paths, study.spec.clock, study.spec.targets),
+        seed=seed,
+        units=[names[i] for i in pool],
+        stages=stages,
+        progress=progress,
+    )
+    record = fitted.record
+    inputs = {**record.inputs, "study": study.sha256}
+    return dataclasses.replace(
+        fitted,
+        cohort=Cohort(study.subjects, paths, tuple(label.tolist()), study.starts),
+        record=Record(record.kind, inputs, record.config, record.seed, record.parents, record.metrics),
+        study=study.config.model_dump_json(exclude_defaults=True),
+    )
