@@ -100,10 +100,8 @@ def _rows(chosen: Task, setting: Setting, seeds: int, said: Callable[[str], None
             said(f"seed {seed}: {answer.name}")
             for (split, metric), found in chosen.score(answer.prediction, problem).items():
                 tallies[answer.name, answer.role, split, metric].append(found)
-    return [
-        row(name, role, split, metric, interval(average(parts)))
-        for (name, role, split, metric), parts in tallies.items()
-    ]
+    pooled = {key: average(parts) for key, parts in tallies.items()}
+    return [row(*key, interval(found)) for key, found in pooled.items() if len(found.units)]
 
 
 def winners(result: Result) -> list[str]:

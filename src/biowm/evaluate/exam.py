@@ -41,8 +41,8 @@ class Verdict:
 class Exam:
     """A world, the simple rules it must face (persistence always) and the held-out subjects they are asked about.
 
-    `calibrations` holds that of `world` and of each rule. The questions are put as in the race: a few origins a subject,
-    free-running through its later readings. Forecasts are made once and kept.
+    `calibrations` holds that of `world` and of each rule. The questions are put as in the race: a few origins a
+    subject, free-running through its later readings. Forecasts are made once and kept.
     """
 
     world: World
