@@ -10,7 +10,7 @@ Role = Literal["ours", "baseline", "published", "floor", "ceiling"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, its 95 % interval and the number of units (subjects) it rests on."""
+    """A value, its 95 % interval over units (subjects) and the number `n` of scored forecasts behind it."""
 
     value: float
     low: float

@@ -11,7 +11,7 @@ from biowm.core.forecast import belief_at
 from biowm.core.registry import register
 from biowm.core.rollout import draw_states, resume
 from biowm.core.schedule import Schedule
-from biowm.core.world import State, World
+from biowm.core.world import Moment, State, World
 
 from ..exam import Exam, Verdict
 from ..metrics import exact_share
@@ -20,7 +20,7 @@ _SUBJECTS, _DRAWS = 4, 8
 _draw, _resume = eqx.filter_jit(draw_states), eqx.filter_jit(resume)
 
 
-def through_bytes(tree: eqx.Module) -> eqx.Module:
+def through_bytes(tree: Moment) -> Moment:
     """A belief or state written to bytes and read back; TypeError where a leaf cannot be written."""
 
     def copy(leaf: object) -> jax.Array:
