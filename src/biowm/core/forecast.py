@@ -69,12 +69,13 @@ def forecast(
         np.float32
     )
     size = int(min(bucket(n_query), max(8, budget // (draws * horizon * width))))
+    group_size = min(bucket(paths.t.shape[0]), size)
     out = np.empty((n_query, draws, n_time, width), np.float32)
     for start in range(0, n_query, size):
         rows = order[start : start + size]
         full = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
         who, place = np.unique(queries.subject[full], return_inverse=True)
-        whole = np.concatenate([who, np.repeat(who[-1:], bucket(len(who)) - len(who))])
+        whole = np.concatenate([who, np.repeat(who[-1:], group_size - len(who))])
         group = take(paths, whole)
         asked = take(paths, queries.subject[full]).plan if plans is None else take(plans, full)
         keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.asarray(queries.subject[full]))

@@ -97,9 +97,7 @@ def inside(low: Numbers, high: Numbers, truth: Numbers) -> Answers:
     return _space(low, high, truth).asarray((truth >= low) & (truth <= high))
 
 
-def inside_jointly(
-    low: Numbers, high: Numbers, truth: Numbers, axis: int | tuple[int, ...] = -1
-) -> Answers:
+def inside_jointly(low: Numbers, high: Numbers, truth: Numbers, axis: int | tuple[int, ...] = -1) -> Answers:
     """Whether the whole path along `axis` lies in its band; missing (NaN) truths are passed over."""
     xp = _space(low, high, truth)
     return xp.asarray((inside(low, high, truth) | xp.isnan(truth)).all(axis))

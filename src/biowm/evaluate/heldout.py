@@ -37,10 +37,9 @@ def heldout_rows(fitted: Fitted, paths: Path, subjects: Sequence[str], *, seed: 
     for horizons in asked:
         exam = exam_of(fitted, paths, subjects, horizons, seed=seed)
         rows += _rows(exam, "world", "world", "ours")
-        free = Exam(
-            fitted.rules_free, {"persistence": exam.rules["persistence"]}, paths, tuple(subjects), horizons,
-            {"world": fitted.rules_calibration["world:no-rules"], "persistence": exam.calibrations["persistence"]}, seed=seed,
-        )  # fmt: skip
+        last = {"persistence": exam.rules["persistence"]}
+        trust = {"world": fitted.rules_calibration["world:no-rules"], "persistence": exam.calibrations["persistence"]}
+        free = Exam(fitted.rules_free, last, paths, tuple(subjects), horizons, trust, seed=seed)
         rows += _rows(free, "world", "world:no-rules", "ours")
         for name in exam.rules:
             rows += _rows(exam, name, name, "baseline")
@@ -62,13 +61,21 @@ def _rows(exam: Exam, member: str, name: str, role: Role) -> list[Row]:
     found: list[Row] = []
     for metric in ("rmse", "mae", "crps"):
         curve = exam.curve(exam.answer(member), metric)
-        found += [row(name, role, s, metric, interval(t, seed=exam.seed)) for s, t in zip(labels, curve, strict=True) if len(t.units)]
+        found += [
+            row(name, role, s, metric, interval(t, seed=exam.seed))
+            for s, t in zip(labels, curve, strict=True)
+            if len(t.units)
+        ]
     truth, draws = exam.asked.truth, exam.answer(member)
     for j in exam.world.spec.targets:
         error = np.abs(np.median(draws[..., j], axis=1) - truth[..., j])[..., None]
         metric = f"mae:{exam.world.spec.channels[j].name}"
         tallies = exam.by_horizon("mae", error)
-        found += [row(name, role, s, metric, interval(t, seed=exam.seed)) for s, t in zip(labels, tallies, strict=True) if len(t.units)]
+        found += [
+            row(name, role, s, metric, interval(t, seed=exam.seed))
+            for s, t in zip(labels, tallies, strict=True)
+            if len(t.units)
+        ]
     level = exam.calibrations[member].level
     if level is None:
         return found
@@ -77,7 +84,11 @@ def _rows(exam: Exam, member: str, name: str, role: Role) -> list[Row]:
     hit = np.where(np.isnan(z), np.nan, inside(low, high, z))
     for metric, loss in (("coverage90", hit), ("interval_score", interval_score(low, high, z, level))):
         tallies = exam.by_horizon(metric, loss)
-        found += [row(name, role, s, metric, interval(t, seed=exam.seed)) for s, t in zip(labels, tallies, strict=True) if len(t.units)]
+        found += [
+            row(name, role, s, metric, interval(t, seed=exam.seed))
+            for s, t in zip(labels, tallies, strict=True)
+            if len(t.units)
+        ]
     return found + _joint(exam, member, name, role, z)
 
 

@@ -33,7 +33,7 @@ def features(tracker: Tracker) -> Float[Array, "d p"]:
     Doses and exposures are means over the time since that channel's own last reading; products are with
     the channel's own last value.
     """
-    d, a = tracker.given.shape
+    d = tracker.z.shape[0]
     gap = jnp.maximum(tracker.age, 1e-3)
     dose = tracker.given / gap[:, None]
     exposure = (tracker.felt / gap[:, None, None]).reshape(d, -1)

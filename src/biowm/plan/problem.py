@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from biowm.core.buckets import bucket
 from biowm.core.errors import BadInput, place
@@ -81,34 +81,39 @@ def pose(
 def doses(problem: Problem, share: Float[Array, "s c"]) -> Float[Array, "s c"]:
     """Shares of the range (0 to 1; what lies outside is cut) as doses that keep the hard limits on doses.
 
-    Where a hard limit on a mean or total is passed, doses shrink towards the low end (or grow towards the
-    high one) in proportion. Switches are rounded last.
+    Where they pass a hard limit on a mean or total, the doses with the smallest shares are cut first, of equal
+    ones the latest; where they fall short of one, those with the largest shares are raised first.
     """
     low, high = problem.low, problem.high
     dose = low + (high - low) * jnp.clip(share, 0.0, 1.0)
-    for limit in problem.limits:
-        q = limit.quantity
-        c = next((c for c, a in enumerate(problem.controls) if _binds(limit, a)), None)
-        if c is not None and q.stat in ("mean", "total"):
-            end = low[:, c] if limit.side == "<=" else high[:, c]
-            dose = dose.at[:, c].set(_budget(problem, limit, dose[:, c], end))
     switch = jnp.array([problem.spec.actions[a].kind == "switch" for a in problem.controls])
-    return jnp.where(switch[None], jnp.where(dose > 0.5, 1.0, 0.0), dose)
+    dose = jnp.where(switch[None], jnp.where(dose > 0.5, 1.0, 0.0), dose)
+    for limit in problem.limits:
+        for c in (
+            c for c, a in enumerate(problem.controls) if _binds(limit, a) and limit.quantity.stat in ("mean", "total")
+        ):
+            end = low[:, c] if limit.side == "<=" else high[:, c]
+            dose = dose.at[:, c].set(_budget(problem, limit, dose[:, c], end, share[:, c], switch[c]))
+    return dose
 
 
-def _budget(problem: Problem, limit: Limit, dose: Float[Array, " s"], end: Float[Array, " s"]) -> Float[Array, " s"]:
-    """The doses moved towards `end` as far as a limit on their mean or total asks."""
+def _budget(
+    problem: Problem, limit: Limit, dose: Float[Array, " s"], end: Float[Array, " s"], share: Float[Array, " s"],
+    switch: Bool[Array, ""],
+) -> Float[Array, " s"]:  # fmt: skip
+    """The doses moved towards `end`, one after the other, as far as a limit on their mean or total asks."""
     q, starts, stops = limit.quantity, problem.edges[:-1] - problem.now, problem.edges[1:] - problem.now
     window = problem.edges[-1] - problem.now if q.window is None else jnp.asarray(q.window, jnp.float32)
-    held = jnp.clip(jnp.minimum(stops, window) - starts, 0.0)
-    weight = jnp.where(starts < window * (1 - 1e-5), 1.0, 0.0) if q.kind == "bolus" else held
+    lasting = jnp.clip(jnp.minimum(stops, window) - starts, 0.0)
+    weight = jnp.where(starts < window * (1 - 1e-5), 1.0, 0.0) if q.kind == "bolus" else lasting
     bound = limit.bound * window if q.stat == "mean" else limit.bound
-    total, least = jnp.sum(weight * dose), jnp.sum(weight * end)
-    gap = total - least
-    share = jnp.clip((bound - least) / jnp.where(gap == 0, 1.0, gap), 0.0, 1.0)
-    moved = jnp.where(weight > 0, end + (dose - end) * share, dose)
-    past = total > bound if limit.side == "<=" else total < bound
-    return jnp.where(past, moved, dose)
+    past = (jnp.sum(weight * dose) - bound) * (1 if limit.side == "<=" else -1)
+    order = share.shape[0] - 1 - jnp.argsort(share[::-1]) if limit.side == "<=" else jnp.argsort(-share)
+    room = (weight * jnp.abs(dose - end))[order]
+    moved = jnp.clip(past - (jnp.cumsum(room) - room), 0.0, room)
+    part = jnp.where(room > 0, moved / jnp.where(room > 0, room, 1.0), 0.0)
+    part = jnp.where(switch, jnp.where(part > 1e-5, 1.0, 0.0), part)
+    return dose + (end - dose) * jnp.zeros_like(part).at[order].set(part)
 
 
 def planned(problem: Problem, dose: Float[Array, "s c"]) -> Schedule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from biowm.core.futures import Support, Verdict
@@ -28,8 +29,10 @@ def judge(
     found: list[tuple[Verdict, str]] = []
     clock = spec.clock
     if horizon > seen.longest * _EDGE:
-        found.append(("outside", f"the horizon, {horizon:g} {clock}, is beyond what was validated, {seen.longest:g} {clock}"))
-    z = np.asarray(scale.to_z(np.asarray(path.x[: origin + 1])))
+        found.append(
+            ("outside", f"the horizon, {horizon:g} {clock}, is beyond what was validated, {seen.longest:g} {clock}")
+        )
+    z = np.asarray(scale.to_z(jnp.asarray(path.x[: origin + 1])))
     for j, channel in enumerate(spec.channels):
         values = z[np.isfinite(z[:, j]), j]
         if not len(values):
@@ -38,11 +41,13 @@ def judge(
         excess = max(values[-1] - seen.z_high[j], seen.z_low[j] - values[-1])
         if excess > 0:
             verdict: Verdict = "outside" if excess > 1.0 else "edge"
-            found.append((verdict, f"the last {channel.name} lies {excess:.2g} training SDs beyond every training reading"))
+            found.append(
+                (verdict, f"the last {channel.name} lies {excess:.2g} training SDs beyond every training reading")
+            )
     found += _gaps(spec, seen, path, origin)
     found += _doses(spec, seen, plan)
     order: tuple[Verdict, ...] = ("inside", "edge", "outside")
-    worst = max((v for v, _ in found), key=order.index, default="inside")
+    worst: Verdict = max((v for v, _ in found), key=order.index, default=order[0])
     return Support(worst, tuple(reason for _, reason in found))
 
 
@@ -70,7 +75,12 @@ def _doses(spec: WorldSpec, seen: Envelope, plan: Sequence[Entry]) -> list[tuple
         elif max(doses) > seen.dose_top[a] * _EDGE:
             ratio = max(doses) / seen.dose_top[a]
             verdict: Verdict = "outside" if ratio > _OUTSIDE else "edge"
-            found.append((verdict, f"{card.name} {max(doses):g} {card.unit} is above the largest training dose, {seen.dose_top[a]:g}"))
+            found.append(
+                (
+                    verdict,
+                    f"{card.name} {max(doses):g} {card.unit} is above the largest training dose, {seen.dose_top[a]:g}",
+                )
+            )
     return found
 
 

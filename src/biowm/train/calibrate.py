@@ -80,7 +80,9 @@ def calibrate(
         whole = np.isfinite(within) & (asked.horizon >= h).any(1)
         joint[h] = _radius(within[whole], units[whole], joint[h - 1] if h else 1.0)
     if subjects < LEAST_SUBJECTS:
-        return Calibration(None, subjects, tuple(reach), tuple(leads), np.ones_like(pointwise), np.ones_like(joint), scale)
+        return Calibration(
+            None, subjects, tuple(reach), tuple(leads), np.ones_like(pointwise), np.ones_like(joint), scale
+        )
     return Calibration(LEVEL, subjects, tuple(reach), tuple(leads), pointwise, np.maximum.accumulate(joint), scale)
 
 

@@ -84,7 +84,7 @@ VARIANTS = tuple(_mixed(effects, memory) for memory in (False, True) for effects
 
 def spacing_of(paths: Path, targets: tuple[int, ...]) -> float:
     """The usual gap between readings: the median over all subjects."""
-    t, seen = np.asarray(paths.t), np.isfinite(np.asarray(paths.x)[..., list(targets)]).any(-1)
+    t, seen = np.asarray(paths.t), np.asarray(np.isfinite(np.asarray(paths.x)[..., list(targets)]).any(-1))
     gaps = [np.diff(t[s, seen[s]]) for s in range(len(t))]
     pooled = np.concatenate(gaps) if gaps else np.empty(0)
     pooled = pooled[pooled > 0]

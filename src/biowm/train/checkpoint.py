@@ -116,7 +116,9 @@ def load_fitted(folder: File) -> Fitted:
             study=body["study"],
         )
     except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
-        raise BadInput(place(file=folder, found=f"{type(error).__name__}: {error}", expected="a whole artefact of `biowm fit`")) from error
+        raise BadInput(
+            place(file=folder, found=f"{type(error).__name__}: {error}", expected="a whole artefact of `biowm fit`")
+        ) from error
 
 
 def _json(data: Any) -> bytes:
@@ -132,10 +134,14 @@ def _open(folder: File) -> dict[str, Any]:
     if folder.is_file():
         head = folder.read_bytes()[:2]
         what = "a pickle" if head[:1] == b"\x80" else "a file"
-        raise BadInput(place(file=folder, found=what, expected="the folder that `biowm fit` wrote; pickles are never read"))
+        raise BadInput(
+            place(file=folder, found=what, expected="the folder that `biowm fit` wrote; pickles are never read")
+        )
     file = folder / "world.json"
     if not file.exists():
-        raise BadInput(place(file=folder, found="no world.json", expected="the folder that `biowm fit STUDY.yaml --out DIR` wrote"))
+        raise BadInput(
+            place(file=folder, found="no world.json", expected="the folder that `biowm fit STUDY.yaml --out DIR` wrote")
+        )
     try:
         body = json.loads(file.read_bytes())
         claimed = body.pop("id")
@@ -144,7 +150,13 @@ def _open(folder: File) -> dict[str, Any]:
         sound = False
         body = {}
     if not sound:
-        raise BadInput(place(file=file, found="a truncated or altered file (its hash does not match)", expected="the file as it was written"))
+        raise BadInput(
+            place(
+                file=file,
+                found="a truncated or altered file (its hash does not match)",
+                expected="the file as it was written",
+            )
+        )
     if body["format"] != FORMAT:
         raise BadInput(place(file=file, found=f"format {body['format']}", expected=f"format {FORMAT}"))
     return body
@@ -153,11 +165,15 @@ def _open(folder: File) -> dict[str, Any]:
 def _checked(folder: File, name: str, sha: str) -> bytes:
     file = folder / name
     if not file.exists():
-        raise BadInput(place(file=file, found="nothing", expected=f"the file that world.json names (sha256 {sha[:12]})"))
+        raise BadInput(
+            place(file=file, found="nothing", expected=f"the file that world.json names (sha256 {sha[:12]})")
+        )
     content = file.read_bytes()
     if digest(content) != sha:
         what = "a pickle" if content[:1] == b"\x80" else f"sha256 {digest(content)[:12]}"
-        raise BadInput(place(file=file, found=what, expected=f"sha256 {sha[:12]}: the file is truncated or was altered"))
+        raise BadInput(
+            place(file=file, found=what, expected=f"sha256 {sha[:12]}: the file is truncated or was altered")
+        )
     return content
 
 
@@ -234,7 +250,10 @@ def _race(data: dict[str, Any]) -> Race:
 def _calibrations(fitted: Fitted) -> dict[str, Any]:
     """All calibrations as plain data; they share the scale of the members."""
     found = {"world": fitted.calibration, **fitted.rules_calibration}
-    return {name: {f.name: getattr(c, f.name) for f in dataclasses.fields(c) if f.name != "scale"} for name, c in found.items()}
+    return {
+        name: {f.name: getattr(c, f.name) for f in dataclasses.fields(c) if f.name != "scale"}
+        for name, c in found.items()
+    }
 
 
 def _read_calibrations(data: dict[str, Any], members: dict[str, World]) -> dict[str, Calibration]:
@@ -250,7 +269,8 @@ def _read_calibrations(data: dict[str, Any], members: dict[str, World]) -> dict[
 
 def _envelope(data: dict[str, Any], arrays: Arrays) -> Envelope:
     fields = {name: _decode(v, arrays, None) for name, v in data.items()}
-    return Envelope(**{k: np.asarray(v) if isinstance(v, jax.Array) else v for k, v in fields.items()})
+    longest = float(fields.pop("longest"))
+    return Envelope(**{name: np.asarray(v) for name, v in fields.items()}, longest=longest)
 
 
 def _path_arrays(paths: Path) -> Arrays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -33,8 +34,8 @@ class Envelope:
 def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float) -> Envelope:
     """Measure the envelope of stacked training paths."""
     x, t = np.asarray(paths.x), np.asarray(paths.t)
-    z = np.asarray(scale.to_z(x)).reshape(-1, x.shape[-1])
-    seen = np.isfinite(x).any(-1)
+    z = np.asarray(scale.to_z(jnp.asarray(x))).reshape(-1, x.shape[-1])
+    seen = np.asarray(np.isfinite(x).any(-1))
     gaps = np.concatenate([np.diff(t[s, seen[s]]) for s in range(len(t))])
     gaps = gaps[gaps > 0]
     card, dose = np.asarray(paths.plan.card), np.asarray(paths.plan.dose)

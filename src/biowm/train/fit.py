@@ -21,7 +21,7 @@ from biowm.models.blend import Blend
 from .calibrate import Calibration, calibrate
 from .candidates import RULES, VARIANTS, Candidate, Material, material, spacing_of
 from .envelope import envelope
-from .fitted import Cohort, Fitted
+from .fitted import Fitted
 from .horizons import Asked, Horizons, ask
 from .race import Race, run_race, score_sheet
 from .stages import Stages
@@ -129,7 +129,7 @@ def blend(spec: WorldSpec, members: dict[str, World], weights: dict[str, float])
 
 
 def _folds(job: Job) -> list[Int[np.ndarray, " n"]]:
-    """Held-out subjects of each fold, by unit: four folds below 200 subjects, else one fold of a fifth (400 at most)."""
+    """Held-out subjects of each fold, by unit: four folds below 200 subjects, else one of a fifth (at most 400)."""
     names = sorted(set(job.units))
     order = np.random.default_rng([job.seed, 1]).permutation(len(names))
     place = {names[u]: i for i, u in enumerate(order)}
@@ -155,7 +155,9 @@ def _out_of_sample(
     for f, held in enumerate(folds):
         ready: Material | None = None
         rows = np.flatnonzero(np.isin(asked.queries.subject, held))
-        part = type(asked.queries)(*(a[rows] for a in (asked.queries.subject, asked.queries.origin, asked.queries.times)))
+        part = type(asked.queries)(
+            *(a[rows] for a in (asked.queries.subject, asked.queries.origin, asked.queries.times))
+        )
         for c in candidates:
             tell(f"race: fold {f + 1} of {len(folds)}, {c.name}", 0.75 * done / total)
 
@@ -172,7 +174,9 @@ def _out_of_sample(
     return asked, out
 
 
-def _fit_members(chosen: Sequence[Candidate], ready: Material, tell: Progress, at: float, share: float) -> dict[str, World]:
+def _fit_members(
+    chosen: Sequence[Candidate], ready: Material, tell: Progress, at: float, share: float
+) -> dict[str, World]:
     members = {}
     for i, c in enumerate(chosen):
         tell(f"refit on all subjects: {c.name}", at + share * i / len(chosen))
@@ -189,7 +193,9 @@ def _halves(job: Job, candidates: Sequence[Candidate], race: Race, tell: Progres
     chosen = [c for c in candidates if c.name in race.weights()]
     worlds = []
     for i, mask in enumerate((side, ~side)):
-        ready = material(job.spec, take(job.paths, np.flatnonzero(mask)), job.spacing, job.horizons.longest(job.spacing))
+        ready = material(
+            job.spec, take(job.paths, np.flatnonzero(mask)), job.spacing, job.horizons.longest(job.spacing)
+        )
         members = _fit_members(chosen, ready, tell, 0.9 + 0.04 * i, 0.04)
         worlds.append(blend(job.spec, members, race.weights()))
     return worlds[0], worlds[1]

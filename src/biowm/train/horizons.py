@@ -62,11 +62,11 @@ def ask(
     subject with a single reading is asked nothing. Only readings of the channels in `targets` make a time.
     """
     t, x = np.asarray(paths.t, np.float64), np.asarray(paths.x)
-    seen = np.isfinite(x[..., list(targets)]).any(-1)
+    seen = np.asarray(np.isfinite(x[..., list(targets)]).any(-1))
     rows: list[tuple] = []
     for s in np.asarray(subjects):
         index = np.flatnonzero(seen[s])
-        firsts = np.arange(min(1, len(index) - 1), len(index) - 1)
+        firsts = np.arange(min(1, len(index) - 2), len(index) - 1)
         if len(index) < 2:
             continue
         for k in np.unique(np.linspace(firsts[0], firsts[-1], min(origins, len(firsts))).round().astype(int)):

@@ -1,8 +1,9 @@
 """Rules that jump straight to a horizon: persistence, mean, the subject's own trend, and direct ridge.
 
 All four are one world: the point forecast at lead h is linear in what is known at the origin and in what is
-given up to h, with weights fixed by the rule (persistence, mean, trend) or fitted (direct). Residuals follow the empirical quantiles of the training residuals at h,
-carried by a Brownian copula, so that every path is coherent and every margin is the empirical one.
+given up to h, with weights fixed by the rule (persistence, mean, trend) or fitted (direct). Residuals follow
+the empirical quantiles of the training residuals at h, carried by a Brownian copula, so that every path is
+coherent and every margin is the empirical one.
 """
 
 from __future__ import annotations
@@ -174,7 +175,9 @@ def _rows(start: Tracker, dose: Float[AnyArray, "n d a"], lead: Float[AnyArray, 
 
     def one(start, dose, lead):
         own = jnp.maximum(lead - start.age, 1e-3)
-        whole = jax.vmap(lambda given, ahead: _row(start, given, lead, ahead), in_axes=(None, 0))(dose, jnp.ones_like(own))
+        whole = jax.vmap(lambda given, ahead: _row(start, given, lead, ahead), in_axes=(None, 0))(
+            dose, jnp.ones_like(own)
+        )
         return jax.vmap(lambda j: whole[j, j])(jnp.arange(own.shape[0]))
 
     return jax.vmap(one)(start, jnp.asarray(dose, jnp.float32), jnp.asarray(lead, jnp.float32))

@@ -76,9 +76,7 @@ class Knn(World):
             belief.t, tracker.z, start, jnp.zeros(()), donors.astype(jnp.int32), jax.random.uniform(key), tracker.z
         )
 
-    def step(
-        self, state: KnnState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> KnnState:
+    def step(self, state: KnnState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray) -> KnnState:
         tracker = advance(state.tracker, self.frame, action, dt)
         lead = state.lead + dt / self.spacing
         dose = tracker.given[0] / jnp.maximum(lead, 1e-3)

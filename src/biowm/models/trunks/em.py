@@ -129,9 +129,7 @@ class EMFit:
     log_lik: float
 
 
-def em(
-    mo: Moments, lam: int, used: Bool[np.ndarray, " q"], active: Bool[np.ndarray, " p"], penalty: float
-) -> EMFit:
+def em(mo: Moments, lam: int, used: Bool[np.ndarray, " q"], active: Bool[np.ndarray, " p"], penalty: float) -> EMFit:
     """EM for one channel and one power: GLS for W, closed form for D and s2.
 
     `used` marks the fixed columns, `active` the random ones; the others, and random columns that are zero in

@@ -2,7 +2,8 @@
 
 Per channel j, between its last reading and the next, `gap` later:
 
-    increment_j / gap^pace = F W_j + B theta_ij + noise,   theta_ij ~ N(0, D_j),   noise ~ N(0, s2_j gap^(power - 2 pace))
+    increment_j / gap^pace = F W_j + B theta_ij + noise
+    theta_ij ~ N(0, D_j),   noise ~ N(0, s2_j gap^(power - 2 pace))
 
 with F, B rows of the feature library (B random per subject: the belief is their exact posterior).
 """

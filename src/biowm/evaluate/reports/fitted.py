@@ -1,0 +1,105 @@
+"""The report of a fit: what won, how sure it is, and what it says about people it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from biowm.core.futures import Futures
+from biowm.core.interval import Row
+from biowm.core.path import Path
+from biowm.core.schedule import Schedule, schedule
+from biowm.train.fitted import Fitted
+
+from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory, verdict
+from .html import Section, metrics, page
+
+_SHOWN = ("crps", "mae", "coverage90", "joint90", "interval_score")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One held-out subject: the history, the moment of the forecast, the futures and the schedule they run under."""
+
+    subject: str
+    path: Path
+    now: float
+    futures: Futures
+    plan: Schedule
+
+
+def fit_report(fitted: Fitted, examples: Sequence[Example]) -> str:
+    """The self-contained HTML page that `biowm fit` leaves behind."""
+    race = fitted.race
+    weights = ", ".join(f"{name} {100 * w:.0f} %" for name, w in race.weights().items())
+    sections = [
+        Section(
+            "The race",
+            (
+                "Variants of the world and simple rules, scored by multi-step CRPS on held-out training subjects at "
+                f"{', '.join(fitted.horizons.labels())}.",
+                f"Weights of the blend: {weights}. The simple rules hold {100 * race.rules_weight:.0f} % of it; the "
+                f"best of them is {race.best_rule}.",
+            ),
+            to_svg(ranking(race.rows, unit="standardised link units")),
+            "Lower is better; bars are 95 % intervals over subjects.",
+        ),
+        *_trust(fitted),
+        *[_example(e) for e in examples],
+        _support(fitted),
+    ]
+    if fitted.rows:
+        shown = [r for r in fitted.rows if r.metric in _SHOWN]
+        sections.append(Section("Held-out subjects, in numbers", (_who(fitted),), table=metrics(shown)))
+    return page(f"{fitted.spec.name}: fitted world", verdict(race.rows), sections, fitted.record)
+
+
+def _who(fitted: Fitted) -> str:
+    n = 0 if fitted.cohort is None else sum(s == "test" for s in fitted.cohort.split)
+    return (
+        f"{n} subjects that nothing was fitted on. Errors are in standardised link units, intervals are over subjects."
+    )
+
+
+def _trust(fitted: Fitted) -> list[Section]:
+    level = fitted.calibration.level
+    if level is None:
+        few = f"{fitted.calibration.subjects} calibration subjects: no 90 % band is promised, at least nine are needed."
+        return [Section("How sure it is", (few,))]
+    text = (
+        f"Bands are conformal, calibrated on {fitted.calibration.subjects} subjects out of sample; a joint band "
+        f"holds the whole path with probability {level:g} for a new subject like these.",
+    )
+    rows: tuple[Row, ...] = tuple(r for r in fitted.rows if r.name == "world" and r.metric in ("coverage90", "joint90"))
+    figure = to_svg(coverage(rows)) if rows else ""
+    return [
+        Section("How sure it is", text, figure, "Coverage on held-out subjects, with exact intervals." if rows else "")
+    ]
+
+
+def _example(example: Example) -> Section:
+    """One subject: as treated, and what the model says of no treatment."""
+    main = Scene("as treated", example.futures, example.plan)
+    if example.futures.against is None:
+        figure = trajectory(example.path, main, now=example.now)
+    else:
+        nothing = Scene("nothing given", example.futures.against, schedule([]))
+        figure = comparison(example.path, main, nothing, now=example.now)
+    said = example.futures.support
+    text = [f"Support: {said.verdict}." + (" " + "; ".join(said.reasons) + "." if said.reasons else "")]
+    if example.futures.against is not None:
+        text.append("The difference between the two futures is a simulation, not an effect estimate.")
+    return Section(f"Held-out subject {example.subject}", tuple(text), to_svg(figure), "Hollow dots were not used.")
+
+
+def _support(fitted: Fitted) -> Section:
+    seen, spec = fitted.envelope, fitted.spec
+    lines = [
+        f"Validated up to {seen.longest:g} {spec.clock} ahead; readings were usually {seen.gaps[1]:g} {spec.clock} "
+        f"apart ({seen.gaps[0]:g} to {seen.gaps[2]:g})."
+    ]
+    for a, card in enumerate(spec.actions):
+        share = f"{100 * seen.given[a]:.0f} % of the subjects"
+        lines.append(f"{card.name}: given to {share}, at most {seen.dose_top[a]:g} {card.unit}.")
+    lines.append("Questions beyond this are answered with the verdict edge or outside.")
+    return Section("Where the data were", tuple(lines))

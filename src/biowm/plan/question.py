@@ -1,0 +1,163 @@
+"""Whose future is asked: a subject of the fitted cohort, or one with a new history, up to a moment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path as File
+
+import jax
+import numpy as np
+import pandas as pd
+
+from biowm.core import units
+from biowm.core.errors import BadInput, place
+from biowm.core.path import Path
+from biowm.core.record import digest_arrays
+from biowm.data import study as studies
+from biowm.data.study import Study
+from biowm.train.fitted import Fitted
+
+Table = str | File | pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whose future is asked: one path (unbatched), the index of the last reading used, and its time."""
+
+    subject: str
+    path: Path
+    origin: int
+    now: float
+
+
+def question(
+    fitted: Fitted,
+    *,
+    subject: str | None = None,
+    history: Table | None = None,
+    start: float | str | None = None,
+) -> Question:
+    """The subject of a fitted cohort, or of a new table with the study's columns; `start` is the last time used.
+
+    `start` is a number in the study's time column, or a quantity such as "90 d" after the subject's first row.
+    Raises: BadInput for an unknown subject, a history of several subjects, or no reading up to `start`.
+    """
+    if (subject is None) == (history is None) and history is None:
+        raise BadInput("give --subject ID or --history NEW.csv")
+    if history is not None:
+        name, path, first = _new_history(fitted, history, subject)
+    else:
+        if fitted.cohort is None:
+            raise BadInput("this artefact holds no histories (it was made with --no-data): give --history NEW.csv")
+        try:
+            row = fitted.cohort.row(str(subject))
+        except KeyError as error:
+            raise BadInput(str(error.args[0])) from None
+        name, first = str(subject), fitted.cohort.starts[row]
+        path = jax.tree.map(lambda leaf: np.asarray(leaf)[row], fitted.cohort.paths)
+    seen = np.isfinite(path.x).any(-1)
+    if start is not None:
+        until = _moment(start, first, fitted.spec.clock)
+        seen &= np.asarray(path.t) <= until + 1e-6
+    if not seen.any():
+        raise BadInput(
+            place(column="--from", found=start, expected=f"a time at or after the first reading of subject {name}")
+        )
+    origin = int(np.flatnonzero(seen)[-1])
+    return Question(name, path, origin, float(path.t[origin]))
+
+
+def inputs_of(asked: Question) -> dict[str, str]:
+    """The hash of the history, for records."""
+    return {"history": digest_arrays(jax.tree.leaves(asked.path))}
+
+
+def horizon_of(fitted: Fitted, horizon: str | float) -> float:
+    """A horizon as a number in the world's clock; BadInput where it is not a positive time."""
+    try:
+        ahead = (
+            float(horizon)
+            if isinstance(horizon, int | float)
+            else units.quantity(horizon, fitted.spec.clock, "--horizon")
+        )
+    except units.UnitError as error:
+        raise BadInput(str(error)) from None
+    if not ahead > 0:
+        raise BadInput(place(column="--horizon", found=horizon, expected="a time above 0"))
+    return ahead
+
+
+def _moment(start: float | str, first: float, clock: str) -> float:
+    """`start` on the path's own clock (0 at the first row)."""
+    if isinstance(start, str):
+        try:
+            return float(start) - first
+        except ValueError:
+            pass
+        try:
+            return units.quantity(start, clock, "--from")
+        except units.UnitError as error:
+            raise BadInput(str(error)) from None
+    return float(start) - first
+
+
+def _new_history(fitted: Fitted, history: Table, subject: str | None) -> tuple[str, Path, float]:
+    """One subject's path from a new table that is described as the study's was."""
+    if fitted.study is None:
+        raise BadInput("this world was not fitted from a study: it does not know how to read a table")
+    config = {k: v for k, v in json.loads(fitted.study).items() if k not in ("table", "split", "events", "columns")}
+    for key in ("horizons", "limits"):
+        config.pop(key, None)
+    study = studies.load(history if not isinstance(history, str) else File(history), config)
+    if subject is None and len(study.subjects) != 1:
+        some = ", ".join(study.subjects[:5])
+        raise BadInput(
+            place(
+                file=history if isinstance(history, str | File) else None,
+                found=f"{len(study.subjects)} subjects ({some})",
+                expected="one subject, or --subject ID",
+            )
+        )
+    name = str(subject) if subject is not None else study.subjects[0]
+    if name not in study.subjects:
+        raise BadInput(
+            place(
+                file=history if isinstance(history, str | File) else None,
+                found=f"no subject {name!r}",
+                expected=f"one of {', '.join(study.subjects[:5])}",
+            )
+        )
+    check_same_world(fitted, study)
+    row = study.subjects.index(name)
+    return name, aligned(fitted, study, study.paths[row]), study.starts[row]
+
+
+def check_same_world(fitted: Fitted, other: Study) -> None:
+    """Refuse a study whose channels, actions, clock or traits are not those the world was fitted on."""
+    for what in ("channels", "actions"):
+        mine = [(i.name, i.unit) for i in getattr(fitted.spec, what)]
+        theirs = [(i.name, i.unit) for i in getattr(other.spec, what)]
+        if mine != theirs:
+            raise BadInput(
+                f"study {other.config.study}: found {what} {theirs}, expected {mine}, as the world was fitted"
+            )
+    if fitted.spec.clock != other.spec.clock:
+        raise BadInput(f"study {other.config.study}: found clock {other.spec.clock!r}, expected {fitted.spec.clock!r}")
+    if [t.name for t in fitted.spec.traits] != [t.name for t in other.spec.traits]:
+        raise BadInput(f"study {other.config.study}: its traits are not those the world was fitted on")
+
+
+def aligned(fitted: Fitted, other: Study, path: Path) -> Path:
+    """The path with its categories coded over the levels of the fitted world (unknown ones: all zero)."""
+    values, at = [], 0
+    for mine, theirs in zip(fitted.spec.traits, other.spec.traits, strict=True):
+        if mine.kind == "real":
+            values.append(path.traits[at])
+            at += 1
+            continue
+        coded = dict(zip(theirs.levels, path.traits[at : at + len(theirs.levels)].tolist(), strict=True))
+        values += [coded.get(level, 0.0) for level in mine.levels]
+        at += len(theirs.levels)
+    return dataclasses.replace(path, traits=np.array(values, np.float32))
