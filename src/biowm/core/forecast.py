@@ -18,6 +18,9 @@ from .schedule import Schedule
 from .world import World
 
 
+_FEW, _MANY, _TIMES = 8, 64, 16  # queries a chunk, and the least number of times: few shapes, few compilations
+
+
 @dataclass(frozen=True)
 class Queries:
     """Q questions: from reading `origin` (index in time) of path `subject`, what at `times` (absolute)?
@@ -52,30 +55,27 @@ def forecast(
     key: PRNGKeyArray,
     draws: int,
     plans: Schedule | None = None,
-    budget: int = 2_000_000,
     progress: Callable[[int], None] | None = None,
 ) -> Float[np.ndarray, "q n h d"]:
     """Draws of every query's future, free-running under the paths' own schedule or `plans` (one a query).
 
-    Subjects are filtered once and shared by their queries; at most about `budget` numbers of output are on
-    the way at a time. The noise of a query depends on (key, subject, draw, time), so that the same subject
+    Queries go in chunks of a fixed size, so that one compiled program serves any number of them; subjects are
+    filtered once a chunk and shared by their queries. The noise of a query depends on (key, subject, draw, time), so that the same subject
     under two schedules shares it. `progress` is called with the number of queries done.
     """
     order = np.argsort(queries.subject, kind="stable")
     n_query, n_time = queries.times.shape
     width = len(world.spec.channels)
-    horizon = bucket(n_time)
-    times = np.concatenate([queries.times, np.repeat(queries.times[:, -1:], horizon - n_time, axis=1)], axis=1).astype(
-        np.float32
-    )
-    size = int(min(bucket(n_query), max(8, budget // (draws * horizon * width))))
-    group_size = min(bucket(paths.t.shape[0]), size)
+    horizon = bucket(n_time, _TIMES)
+    last = np.repeat(queries.times[:, -1:], horizon - n_time, axis=1)
+    times = np.concatenate([queries.times, last], axis=1).astype(np.float32)
+    size = _FEW if n_query <= _FEW else _MANY
     out = np.empty((n_query, draws, n_time, width), np.float32)
     for start in range(0, n_query, size):
         rows = order[start : start + size]
         full = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
         who, place = np.unique(queries.subject[full], return_inverse=True)
-        whole = np.concatenate([who, np.repeat(who[-1:], group_size - len(who))])
+        whole = np.concatenate([who, np.repeat(who[-1:], size - len(who))])
         group = take(paths, whole)
         asked = take(paths, queries.subject[full]).plan if plans is None else take(plans, full)
         keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.asarray(queries.subject[full]))

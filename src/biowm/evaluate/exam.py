@@ -20,6 +20,7 @@ from biowm.core.scores import crps
 from biowm.core.world import World
 from biowm.models.scale import fit_scale
 from biowm.train.calibrate import Calibration, band
+from biowm.train.fit import DRAWS
 from biowm.train.horizons import Asked, Horizons, ask
 
 from .metrics import METRICS, Tally, add, tally
@@ -52,7 +53,7 @@ class Exam:
     horizons: Horizons
     calibrations: Mapping[str, Calibration]
     seed: int = 0
-    draws: int = 100
+    draws: int = DRAWS
     asked: Asked = field(init=False, repr=False, compare=False)
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -47,7 +47,7 @@ def judge(
     found += _gaps(spec, seen, path, origin)
     found += _doses(spec, seen, plan)
     order: tuple[Verdict, ...] = ("inside", "edge", "outside")
-    worst: Verdict = max((v for v, _ in found), key=order.index, default=order[0])
+    worst = order[max((order.index(v) for v, _ in found), default=0)]
     return Support(worst, tuple(reason for _, reason in found))
 
 

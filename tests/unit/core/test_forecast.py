@@ -55,12 +55,12 @@ def test_forecast_equals_a_loop_over_queries():
 def test_chunks_change_nothing():
     done = []
     whole = forecast(Decay(), PATHS, QUERIES, key=KEY, draws=4)
-    n = 30
+    n = 150
     many = Queries(np.resize(SUBJECT, n), np.resize(ORIGIN, n), np.resize(TIMES, (n, 3)))
-    parts = forecast(Decay(), PATHS, many, key=KEY, draws=4, budget=1, progress=done.append)
-    assert done == [8, 16, 24, 30]
+    parts = forecast(Decay(), PATHS, many, key=KEY, draws=4, progress=done.append)
+    assert done == [64, 128, 150]
     np.testing.assert_allclose(parts[:7], whole, rtol=1e-5)
-    np.testing.assert_allclose(parts[28:], whole[:2], rtol=1e-5)
+    np.testing.assert_allclose(parts[147:], whole[:3], rtol=1e-5)
 
 
 def test_plans_override_what_the_paths_did():
