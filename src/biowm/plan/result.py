@@ -17,7 +17,10 @@ NO_GUARANTEE = "no guarantee: planning breaks exchangeability, so calibrated ban
 
 @dataclass(frozen=True)
 class LimitCheck:
-    """How sure a limit is to hold (1 or 0 for doses): in the model that planned, and by judges that did not."""
+    """How sure a limit is to hold (1 or 0 for doses): in the model that planned, and by judges that did not.
+
+    `promised` is the lower of two: for each half's plan as the other half judges it, and for the plan given.
+    """
 
     text: str
     meaning: str

@@ -21,8 +21,8 @@ def cvar(costs: Float[Array, " n"], tail: float = TAIL) -> Float[Array, ""]:
 
 
 def aim(limit: Limit) -> float:
-    """The level a planner aims at: a quarter of the allowed failures, so that other models agree."""
-    return 1 - (1 - limit.level) / 4
+    """The level a planner aims at: half the allowed failures, so that other models agree."""
+    return 1 - (1 - limit.level) / 2
 
 
 def broken(problem: Problem, course: Course, severity: Severity) -> Float[Array, ""]:

@@ -62,8 +62,16 @@ def test_doses_within_their_limits_are_left_alone():
 
 def test_lower_limits_push_doses_up():
     posed = problem(["u >= 2", "mean u >= 5"])
-    least = doses(posed, jnp.zeros((6, 1)))
-    np.testing.assert_allclose(least, 5.0, rtol=1e-5)
+    np.testing.assert_allclose(doses(posed, jnp.zeros((6, 1)))[:, 0], [10, 10, 4, 2, 2, 2], rtol=1e-5)
+    np.testing.assert_allclose(doses(posed, jnp.ones((6, 1)))[:, 0], 10.0, rtol=1e-5)
+
+
+def test_a_budget_cuts_the_smallest_shares_first_and_of_equal_ones_the_latest():
+    share = jnp.array([0.5, 0.9, 0.5, 0.1, 0.5, 0.6])[:, None]
+    cut = doses(problem(["total u <= 33"]), share)[:, 0]  # 62 mg are asked for, over intervals of 2 d
+    np.testing.assert_allclose(cut, [1.5, 9.0, 0.0, 0.0, 0.0, 6.0], rtol=1e-5)
+    lamp = doses(problem(["total lamp <= 5 d"], spec=TWO, controls=("lamp",)), jnp.full((6, 1), 0.7))[:, 0]
+    np.testing.assert_array_equal(lamp, [1, 1, 0, 0, 0, 0])
 
 
 def test_contradicting_limits_leave_one_dose_and_switches_round():
