@@ -186,6 +186,13 @@ def _em(mo: Moments, lam: int, active: Bool[np.ndarray, " p"], penalty: float) -
     return EMFit(W, whole, s2, log_lik)
 
 
+def root(D: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"]:
+    """Lower Cholesky factor, on the correlation scale with jitter: a dead feature must not blow up a rollout."""
+    sd = np.sqrt(np.maximum(np.diag(D), 1e-12))
+    corr = D / np.outer(sd, sd) + 1e-8 * np.eye(len(D))
+    return sd[:, None] * np.linalg.cholesky(corr)
+
+
 def _log_lik(n_rows, s2, rss, log_det, mo: Moments, lam: int) -> float:
     gauss = -0.5 * (n_rows * np.log(2 * np.pi * s2) + rss / s2 + log_det)
     return float(gauss + mo.jac[lam] + mo.log_w)
@@ -212,5 +219,5 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 
     return Mixed(
         spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
-        cast([f.D for f in fits]), cast([f.s2 for f in fits]),
+        cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]),
     )  # fmt: skip

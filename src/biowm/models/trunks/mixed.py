@@ -3,7 +3,7 @@
 Per channel j, between its last reading and the next, `gap` later:
 
     increment_j / gap^pace = F W_j + B theta_ij + noise
-    theta_ij ~ N(0, D_j),   noise ~ N(0, s2_j gap^(power - 2 pace))
+    theta_ij ~ N(0, D_j = R_j R_j'),   noise ~ N(0, s2_j gap^(power - 2 pace))
 
 with F, B rows of the feature library (B random per subject: the belief is their exact posterior).
 """
@@ -26,12 +26,16 @@ _LIMIT = 8.0
 
 
 class MixedBelief(Belief):
-    """Tracker, and the posterior N(m, S) of each channel's random effects."""
+    """Tracker, and the posterior N(m, L L') of each channel's random effects.
+
+    The square root L is carried (Potter's filter, doi:10.2514/3.3090): it stays a covariance in single
+    precision, and drawing needs no factorisation.
+    """
 
     t: Float[Array, ""]
     tracker: Tracker
     m: Float[Array, "d p"]
-    S: Float[Array, "d p p"]
+    L: Float[Array, "d p p"]
 
 
 class MixedState(State):
@@ -57,12 +61,12 @@ class Mixed(World):
     power: Float[Array, ""]
     lam: Float[Array, " d"]
     W: Float[Array, "d q"]
-    D: Float[Array, "d p p"]
+    root: Float[Array, "d p p"]
     s2: Float[Array, " d"]
 
     def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
-        d, p = self.D.shape[:2]
-        return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), jnp.zeros((d, p)), self.D)
+        d, p = self.root.shape[:2]
+        return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), jnp.zeros((d, p)), self.root)
 
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
         tracker = advance(belief.tracker, self.frame, action, dt)
@@ -80,18 +84,20 @@ class Mixed(World):
         fixed = jnp.sum(with_traits(row, tracker) * self.W, axis=1)
         learn = mask & (tracker.seen > 0) & (tracker.age > 0)
 
-        def kalman(m, S, b, y, s2, go):
-            gain = S @ b / (b @ S @ b + s2)
-            down = S - jnp.outer(gain, b @ S)
-            return jnp.where(go, m + gain * (y - b @ m), m), jnp.where(go, 0.5 * (down + down.T), S)
+        def kalman(m, L, b, y, s2, go):
+            v = b @ L
+            spread = v @ v + s2
+            gain = L @ v / spread
+            shrink = 1 / (1 + jnp.sqrt(s2 / spread))
+            return jnp.where(go, m + gain * (y - b @ m), m), jnp.where(go, L - shrink * jnp.outer(gain, v), L)
 
-        m, S = jax.vmap(kalman)(belief.m, belief.S, row, y / scale - fixed, s2, learn)
-        return MixedBelief(belief.t, read(tracker, z, mask), m, S)
+        m, L = jax.vmap(kalman)(belief.m, belief.L, row, y / scale - fixed, s2, learn)
+        return MixedBelief(belief.t, read(tracker, z, mask), m, L)
 
     def draw(self, belief: MixedBelief, *, key: PRNGKeyArray) -> MixedState:
         k_theta, k_start = jax.random.split(key)
         tracker, frame = belief.tracker, self.frame
-        theta = belief.m + jnp.einsum("dij,dj->di", root(belief.S), jax.random.normal(k_theta, belief.m.shape))
+        theta = belief.m + jnp.einsum("dij,dj->di", belief.L, jax.random.normal(k_theta, belief.m.shape))
         unseen = frame.start_mean + frame.start_sd * jax.random.normal(k_start, tracker.z.shape)
         unseen = jnp.clip(unseen, frame.scale.lowest, frame.scale.highest)
         never = tracker.seen == 0
@@ -140,10 +146,3 @@ def target(
     y = jnp.where(lam > 0, jnp.expm1(jnp.clip(safe * rise, -20.0, 20.0)) / safe, rise)
     return jnp.clip(y, -_LIMIT, _LIMIT), lam * rise
 
-
-def root(S: Float[Array, "d p p"]) -> Float[Array, "d p p"]:
-    """Lower Cholesky factor, on the correlation scale with jitter: a dead feature must not blow up a rollout."""
-    sd = jnp.sqrt(jnp.maximum(jnp.diagonal(S, axis1=-2, axis2=-1), 1e-12))
-    corr = S / (sd[:, :, None] * sd[:, None, :])
-    corr = corr + 1e-4 * jnp.eye(S.shape[-1])[None]
-    return sd[:, :, None] * jnp.linalg.cholesky(corr)
