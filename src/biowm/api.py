@@ -14,7 +14,7 @@ from biowm.core import units
 from biowm.core.errors import Abstention, BadInput
 from biowm.core.futures import Futures
 from biowm.core.path import stack, take
-from biowm.core.record import Record
+from biowm.core.record import Record, digest, versions
 from biowm.data import study as studies
 from biowm.data.study import Study
 from biowm.evaluate.bench import run as bench
@@ -69,7 +69,8 @@ def fit(
         asked = tuple(sorted(units.quantity(h, study.spec.clock, "horizon") for h in horizons))
         study = dataclasses.replace(study, horizons=asked)
     folder = None if out is None else File(out)
-    stages = Stages(None if folder is None else folder / ".stages", f"{study.sha256}/{study.horizons}/{seed}")
+    key = digest([study.sha256, study.horizons, seed, versions()])
+    stages = Stages(None if folder is None else folder / ".stages", key)
     try:
         fitted = fit_study(study, seed=seed, stages=stages, progress=progress)
     except ValueError as error:

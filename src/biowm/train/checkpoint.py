@@ -77,12 +77,13 @@ def save_fitted(fitted: Fitted, folder: File, *, keep_data: bool = True) -> None
     write_atomic(folder / "world.json", _json({"id": digest(body), **body}))
 
 
-def load_fitted(folder: File) -> Fitted:
+def load_fitted(folder: File | str) -> Fitted:
     """Read a fitted world back.
 
     Raises: BadInput where the folder holds no artefact, a file is missing, truncated or altered (by hash), or a
     pickle is offered in its place.
     """
+    folder = File(folder)
     body = _open(folder)
     files = {name: _checked(folder, name, sha) for name, sha in body["sha256"].items()}
     try:
@@ -130,7 +131,6 @@ def _plain(value: Any) -> Any:
 
 
 def _open(folder: File) -> dict[str, Any]:
-    folder = File(folder)
     if folder.is_file():
         head = folder.read_bytes()[:2]
         what = "a pickle" if head[:1] == b"\x80" else "a file"
