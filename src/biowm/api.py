@@ -27,7 +27,7 @@ from biowm.plan.plans import Ground, plan_crossfit
 from biowm.plan.question import Question, Table, aligned, check_same_world, horizon_of, inputs_of, question
 from biowm.plan.result import Plan
 from biowm.plan.whatif import Others, schedule_of, what_if
-from biowm.safety.support import judge
+from biowm.safety.support import future, judge
 from biowm.train.checkpoint import load_fitted as open_fitted
 from biowm.train.checkpoint import save_fitted
 from biowm.train.fit import Progress
@@ -200,8 +200,12 @@ def _examples(fitted: Fitted, seed: int) -> list[Example]:
         asked = question(fitted, subject=subject)
         t = np.asarray(asked.path.t)[np.isfinite(asked.path.x).any(-1)]
         middle = t[(t >= t[0] + 0.3 * (t[-1] - t[0])) & (t <= t[-1] - 0.5 * longest)]
+        treated = [float(m) for m in middle if future(asked.path, float(m), float(m) + 0.5 * longest)]
+        if fitted.spec.actions and not treated:
+            continue
         if len(middle) and len(found) < _EXAMPLES:
-            asked = question(fitted, subject=subject, start=float(middle[0]) + _start(fitted, subject))
+            moment = treated[0] if treated else float(middle[0])
+            asked = question(fitted, subject=subject, start=moment + _start(fitted, subject))
             against = ("zero",) if fitted.spec.actions else ()
             futures = what_if(fitted, asked, against=against, horizon=longest, seed=seed)
             found.append(Example(subject, asked.path, asked.now, futures, schedule_of(futures, asked.now)))

@@ -17,7 +17,6 @@ from .rollout import assimilate, at, rollout
 from .schedule import Schedule
 from .world import World
 
-
 _FEW, _MANY, _TIMES = 8, 64, 16  # queries a chunk, and the least number of times: few shapes, few compilations
 
 
@@ -60,8 +59,8 @@ def forecast(
     """Draws of every query's future, free-running under the paths' own schedule or `plans` (one a query).
 
     Queries go in chunks of a fixed size, so that one compiled program serves any number of them; subjects are
-    filtered once a chunk and shared by their queries. The noise of a query depends on (key, subject, draw, time), so that the same subject
-    under two schedules shares it. `progress` is called with the number of queries done.
+    filtered once a chunk and shared by their queries. The noise of a query depends on (key, subject, draw, time),
+    so that the same subject under two schedules shares it. `progress` is called with the number of queries done.
     """
     order = np.argsort(queries.subject, kind="stable")
     n_query, n_time = queries.times.shape

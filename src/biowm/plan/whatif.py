@@ -17,7 +17,7 @@ from biowm.core.record import Record
 from biowm.core.rollout import time_grid
 from biowm.core.schedule import Entry, Schedule, entries, schedule
 from biowm.core.spec import WorldSpec
-from biowm.safety.support import judge
+from biowm.safety.support import future, judge
 from biowm.train.calibrate import band, level_at
 from biowm.train.fitted import Fitted
 
@@ -118,11 +118,7 @@ def _schedule(fitted: Fitted, asked: Question, do: Sequence[str], others: Others
     known = max([float(asked.path.t[int(lengths(stack([asked.path]))[0]) - 1]), *(e.stop for e in past)], default=now)
     going_on = entries(hold(asked.path.plan, spec, now, ahead))
     if others == "observed" and known > now:
-        recorded = [
-            e._replace(onset=max(e.onset, now), stop=min(e.stop, end))
-            for e in past
-            if (e.stop > now or e.onset >= now) and e.onset < end
-        ]
+        recorded = [e._replace(onset=max(e.onset, now), stop=min(e.stop, end)) for e in future(asked.path, now, end)]
         held = hold(asked.path.plan, spec, known, max(end - known, 0.0)) if end > known else schedule([])
         going_on = [*recorded, *(e for e in entries(held) if e.onset >= known)]
     return [*wanted, *(e for e in going_on if e.card not in named)]

@@ -84,6 +84,6 @@ def _doses(spec: WorldSpec, seen: Envelope, plan: Sequence[Entry]) -> list[tuple
     return found
 
 
-def future(path: Path, since: float) -> list[Entry]:
-    """The entries of a path's schedule that act after `since`."""
-    return [e for e in entries(path.plan) if e.stop > since or e.onset >= since]
+def future(path: Path, since: float, until: float) -> list[Entry]:
+    """The entries of a path's schedule that act between two times."""
+    return [e for e in entries(path.plan) if (e.stop > since or e.onset >= since) and e.onset < until]
