@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path as File
 from typing import Any
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 
 from biowm.core import units
-from biowm.core.errors import Abstention, BadInput
+from biowm.core.errors import Abstention, BadInput, place
 from biowm.core.futures import Futures
 from biowm.core.path import stack, take
 from biowm.core.record import Record, digest, versions
@@ -22,7 +23,7 @@ from biowm.evaluate.certify import Report
 from biowm.evaluate.certify import certify as examine
 from biowm.evaluate.heldout import exam_of, held_out, heldout_rows
 from biowm.evaluate.reports.fitted import Example, fit_report
-from biowm.plan.goals import parse_goal, parse_limit
+from biowm.plan.goals import Limit, parse_goal, parse_limit
 from biowm.plan.plans import Ground, plan_crossfit
 from biowm.plan.question import Question, Table, aligned, check_same_world, horizon_of, inputs_of, question
 from biowm.plan.result import Plan
@@ -141,6 +142,9 @@ def plan(
     ahead = horizon_of(fitted, horizon)
     spec = fitted.spec
     support = judge(spec, fitted.calibration.scale, fitted.envelope, asked.path, asked.origin, (), ahead)
+    wanted = [parse_limit(text, spec) for text in limits]
+    for limit in wanted:
+        _check_promise(fitted, limit)
     cohort = None
     if fitted.cohort is not None:
         known = np.flatnonzero(np.array(fitted.cohort.split) != "test")
@@ -150,7 +154,7 @@ def plan(
         fitted.halves,
         asked.path,
         parse_goal(goal, spec),
-        [parse_limit(text, spec) for text in limits],
+        wanted,
         ahead,
         key=jax.random.key(seed),
         origin=asked.origin,
@@ -187,6 +191,17 @@ def certify(
         check_same_world(fitted, other)
         paths, subjects = stack([aligned(fitted, other, p) for p in other.paths]), other.subjects
     return examine(exam_of(fitted, paths, subjects, fitted.horizons, seed=seed))
+
+
+def _check_promise(fitted: Fitted, limit: Limit) -> None:
+    """Refuse a probability that the calibration subjects are too few to promise."""
+    subjects = fitted.calibration.subjects
+    if limit.level < 1 and (subjects + 1) * (1 - limit.level) < 1 - 1e-9:
+        need = math.ceil(1 / (1 - limit.level) - 1e-9) - 1
+        expected = f"at least {need} to promise a probability of {limit.level:g}"
+        raise BadInput(
+            place(column=f"--limit {limit.text!r}", found=f"{subjects} calibration subjects", expected=expected)
+        )
 
 
 def _examples(fitted: Fitted, seed: int) -> list[Example]:
