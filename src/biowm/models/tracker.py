@@ -170,7 +170,7 @@ class Trace(eqx.Module):
 
     before: Tracker
     after: Tracker
-    total: Float[Array, "t a"]
+    total: Float[Array, "*t a"]
 
 
 def trace(frame: Frame, path: Path, n_actions: int) -> Trace:

@@ -36,7 +36,7 @@ from ..task import Answer, Setting, Task
 from ._ar import LEADS, RULES, Visits, foretell, truths
 
 _SPLITS = {"next": 1, "h3": 3, "h6": 6, "h12": 12}
-_METRICS = ("rmse", "mae", "crps", "coverage90", "joint90")
+_METRICS = ("rmse", "mae", "crps", "coverage90", "joint90", "interval_score")
 _MEMBERS = ("mean", "trend", "direct", "knn")  # simple rules of the race; the others have exact references above
 _FOLDS = 5
 _FLOOR = 0.1

@@ -145,4 +145,3 @@ def target(
     safe = jnp.where(lam > 0, lam, 1.0)
     y = jnp.where(lam > 0, jnp.expm1(jnp.clip(safe * rise, -20.0, 20.0)) / safe, rise)
     return jnp.clip(y, -_LIMIT, _LIMIT), lam * rise
-
