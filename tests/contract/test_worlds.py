@@ -15,8 +15,9 @@ from biowm.core.path import Path, stack, take
 from biowm.core.rollout import assimilate, at, draw_states, resume, rollout
 from biowm.core.schedule import Schedule, between, entries, schedule
 from biowm.core.world import Belief, Observation, State
+from biowm.models.baselines.knn import Knn
 
-from .worlds import Case, make_case, make_worlds, treat
+from .worlds import LEARNED, Case, make_case, make_worlds, treat
 
 WORLDS = make_worlds()
 KEY = jax.random.key(11)
@@ -210,8 +211,11 @@ def test_two_half_steps_are_about_one_step(case: Case):
     assert np.all(one.std(0) <= 1.3 * two.std(0) + 1e-6)
 
 
-def test_the_belief_predicts_what_its_draws_do(case: Case):
+def test_the_belief_predicts_what_its_draws_do(case: Case, request: pytest.FixtureRequest):
     """Drawing after `predict` and stepping after `draw` are one law: the filter and the simulator agree."""
+    if request.node.callspec.params["case"] in LEARNED:
+        late = "the state of a learned world is as of its last reading: observed right after `predict`, it is old"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=late))
     h = case.world.spacing
     plan = treat(case.world, [(case.now, case.now + h / 2)], len(case.plan.card))
     end = np.array([case.now + h], np.float32)
@@ -287,5 +291,8 @@ def test_gradients_by_dose_are_finite(case: Case):
     gradient = slope(jnp.asarray(case.plan.dose), case.world, case.belief, case.plan, jnp.asarray(times))
     assert np.isfinite(gradient).all()
     ahead = (np.asarray(case.plan.card) >= 0) & (np.asarray(case.plan.stop) > case.now)
+    if isinstance(case.world, Knn):  # doses choose among neighbours: the future changes in jumps
+        assert np.abs(np.asarray(gradient)).max() == 0
+        return
     assert np.abs(np.asarray(gradient)[ahead]).min() > 0
     assert np.abs(np.asarray(gradient)[~ahead]).max() == 0

@@ -16,12 +16,16 @@ from biowm.core.rollout import assimilate, at, rollout
 from biowm.core.schedule import Entry, Schedule, schedule
 from biowm.core.world import Belief, World
 from tests.support.decay import Decay
+from tests.support.tiny import learned
+
+LEARNED = ("mixed(full)", "direct", "knn", "blend")
 
 
 def make_worlds() -> dict[str, Callable[[], World]]:
     """How to make each world, by name; nothing is made (or imported) before it is asked for."""
     simulators = {name: lambda name=name: registry.get("worlds", name)() for name in registry.names("worlds")}
-    return {"decay": Decay, **simulators}
+    fitted = {name: lambda name=name: learned(name) for name in LEARNED}
+    return {"decay": Decay, **simulators, **fitted}
 
 
 @dataclass(frozen=True)
