@@ -9,7 +9,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from biowm.core.scores import conformal_radius, rank_quantile
 from biowm.core.spec import WorldSpec
@@ -90,7 +90,7 @@ def level_at(calibration: Calibration, lead: float) -> float | None:
     """The level promised at `lead`: None where fewer than nine calibration subjects reach its horizon."""
     if calibration.level is None:
         return None
-    nearest = int(np.argmin(np.abs(np.log(max(lead, 1e-6)) - np.log(np.array(calibration.leads)))))
+    nearest = int(_nearest(calibration, np.asarray(lead)))
     return calibration.level if calibration.reach[nearest] >= LEAST_SUBJECTS else None
 
 
@@ -118,13 +118,21 @@ def band(
 
 
 def factors(calibration: Calibration, leads: Float[np.ndarray, "*q t"], kind: str) -> Float[np.ndarray, "*q t d"]:
-    """The factor of every lead and channel; a joint band has one factor, that of its longest lead."""
-    nodes = np.log(np.asarray(calibration.leads))
+    """The factor of every lead and channel: that of the nearest horizon, as calibrated.
+
+    A joint band has one factor, that of its longest lead. Nothing is interpolated: a path that ends a little
+    before a horizon was calibrated with that horizon, and half-way factors would break its promise.
+    """
     if kind == "joint":
-        one = np.interp(np.log(np.maximum(leads.max(-1), 1e-6)), nodes, calibration.joint)
+        one = calibration.joint[_nearest(calibration, leads.max(-1))]
         return np.broadcast_to(one[..., None, None], (*leads.shape, calibration.pointwise.shape[1]))
+    return calibration.pointwise[_nearest(calibration, leads)]
+
+
+def _nearest(calibration: Calibration, leads: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+    """The horizon nearest each lead on a log scale."""
     at = np.log(np.maximum(leads, 1e-6))
-    return np.stack([np.interp(at, nodes, column) for column in calibration.pointwise.T], axis=-1)
+    return np.abs(at[..., None] - np.log(np.array(calibration.leads))).argmin(-1)
 
 
 def _to_z(scale: Scale, x: np.ndarray) -> jax.Array:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,20 +30,17 @@ RIDGE = MixedConfig(
 
 @dataclass(frozen=True)
 class Material:
-    """Training paths and what candidates share: scales, and the pairs of the direct rules (built on first use)."""
+    """Training paths and what candidates share: scales, and the pairs of the direct rules."""
 
     spec: WorldSpec
     paths: Path
     frame: Frame
     longest: float
-    _pairs: list[Pairs] = field(default_factory=list)
 
-    @property
+    @functools.cached_property
     def pairs(self) -> Pairs:
-        """Origin and later reading pairs up to the longest horizon."""
-        if not self._pairs:
-            self._pairs.append(pairs_of(self.frame, self.paths, len(self.spec.actions), self.longest))
-        return self._pairs[0]
+        """Origin and later reading pairs up to the longest horizon, built on first use."""
+        return pairs_of(self.frame, self.paths, len(self.spec.actions), self.longest)
 
 
 def material(spec: WorldSpec, paths: Path, spacing: float, longest: float) -> Material:

@@ -22,7 +22,7 @@ from biowm.core import registry
 from biowm.core.errors import BadInput, place
 from biowm.core.interval import Row
 from biowm.core.path import Path
-from biowm.core.record import digest, record_from_json, versions
+from biowm.core.record import Record, digest, record_from_json, versions
 from biowm.core.schedule import Schedule
 from biowm.core.spec import WorldSpec, spec_from_json, spec_to_json
 from biowm.core.world import World
@@ -40,7 +40,7 @@ from .stages import write_atomic
 FORMAT = 1
 _PARTS: dict[str, type[eqx.Module]] = {"Frame": Frame, "Scale": Scale}
 _NAMES = {"weights": "weights.safetensors", "calibration": "calibration.json", "metrics": "metrics.json"}
-_HISTORIES = "histories.safetensors"
+_HISTORIES, _RECORD = "histories.safetensors", "record.json"
 Arrays = dict[str, np.ndarray]
 
 
@@ -65,15 +65,17 @@ def save_fitted(fitted: Fitted, folder: File, *, keep_data: bool = True) -> None
         _NAMES["weights"]: save(arrays),
         _NAMES["calibration"]: _json(_calibrations(fitted)),
         _NAMES["metrics"]: _json({"rows": [r.to_json() for r in fitted.rows]}),
-        "record.json": _json(fitted.record.to_json()),
+        _RECORD: _json(fitted.record.to_json()),
     }
     if fitted.cohort is not None and keep_data:
         c = fitted.cohort
         body["cohort"] = {"subjects": c.subjects, "split": c.split, "starts": c.starts}
         files[_HISTORIES] = save(_path_arrays(c.paths))
+    else:
+        (folder / _HISTORIES).unlink(missing_ok=True)  # those of an earlier fit in the same folder
     for name, content in files.items():
         write_atomic(folder / name, content)
-    body["sha256"] = {name: digest(content) for name, content in files.items() if name != "record.json"}
+    body["sha256"] = {name: digest(content) for name, content in files.items() if name != _RECORD}
     write_atomic(folder / "world.json", _json({"id": digest(body), **body}))
 
 
@@ -86,6 +88,7 @@ def load_fitted(folder: File | str) -> Fitted:
     folder = File(folder)
     body = _open(folder)
     files = {name: _checked(folder, name, sha) for name, sha in body["sha256"].items()}
+    record = _record(folder / _RECORD)
     try:
         arrays = load(files[_NAMES["weights"]])
         spec = spec_from_json(body["spec"])
@@ -93,7 +96,6 @@ def load_fitted(folder: File | str) -> Fitted:
         race = _race(body["race"])
         calibrations = _read_calibrations(json.loads(files[_NAMES["calibration"]]), members)
         rows = tuple(Row(**r) for r in json.loads(files[_NAMES["metrics"]])["rows"])
-        record = record_from_json(json.loads((folder / "record.json").read_text(encoding="utf-8")))
         cohort = None
         if "cohort" in body:
             c = body["cohort"]
@@ -177,6 +179,16 @@ def _checked(folder: File, name: str, sha: str) -> bytes:
     return content
 
 
+def _record(file: File) -> Record:
+    """The record, which carries its own hash: it holds the time, which two equal fits do not share."""
+    try:
+        return record_from_json(json.loads(file.read_bytes()))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            place(file=file, found=f"{type(error).__name__}: {error}", expected="the record as it was written")
+        ) from error
+
+
 def _encode(module: eqx.Module, name: str, arrays: Arrays) -> dict[str, Any]:
     """A module as data: its registered class, and its fields."""
     kind = type(module).__name__
@@ -204,7 +216,7 @@ def _value(value: Any, name: str, arrays: Arrays) -> Any:
     raise TypeError(f"{name}: {type(value).__name__} cannot be saved")
 
 
-def _decode(data: dict[str, Any], arrays: Arrays, spec: WorldSpec | None) -> Any:
+def _decode(data: dict[str, Any], arrays: Arrays, spec: WorldSpec) -> Any:
     if "spec" in data:
         return spec
     if "class" in data:
@@ -268,9 +280,8 @@ def _read_calibrations(data: dict[str, Any], members: dict[str, World]) -> dict[
 
 
 def _envelope(data: dict[str, Any], arrays: Arrays) -> Envelope:
-    fields = {name: _decode(v, arrays, None) for name, v in data.items()}
-    longest = float(fields.pop("longest"))
-    return Envelope(**{name: np.asarray(v) for name, v in fields.items()}, longest=longest)
+    fields = {name: arrays[v["array"]] for name, v in data.items() if "array" in v}
+    return Envelope(**fields, longest=data["longest"]["plain"])
 
 
 def _path_arrays(paths: Path) -> Arrays:

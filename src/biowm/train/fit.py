@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from biowm.core.forecast import forecast
+from biowm.core.forecast import Queries, forecast
 from biowm.core.path import Path, take
 from biowm.core.record import Record, digest, digest_arrays
 from biowm.core.spec import WorldSpec, spec_to_json
@@ -155,9 +155,7 @@ def _out_of_sample(
     for f, held in enumerate(folds):
         ready: Material | None = None
         rows = np.flatnonzero(np.isin(asked.queries.subject, held))
-        part = type(asked.queries)(
-            *(a[rows] for a in (asked.queries.subject, asked.queries.origin, asked.queries.times))
-        )
+        part = Queries(asked.queries.subject[rows], asked.queries.origin[rows], asked.queries.times[rows])
         for c in candidates:
             tell(f"race: fold {f + 1} of {len(folds)}, {c.name}", 0.75 * done / total)
 

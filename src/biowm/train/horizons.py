@@ -66,9 +66,9 @@ def ask(
     rows: list[tuple] = []
     for s in np.asarray(subjects):
         index = np.flatnonzero(seen[s])
-        firsts = np.arange(min(1, len(index) - 2), len(index) - 1)
         if len(index) < 2:
             continue
+        firsts = np.arange(min(1, len(index) - 2), len(index) - 1)
         for k in np.unique(np.linspace(firsts[0], firsts[-1], min(origins, len(firsts))).round().astype(int)):
             later = index[k + 1 :]
             lead = t[s, later] - t[s, index[k]]

@@ -7,6 +7,7 @@ bytes still hash to what was written. On CPU a resumed run is bit-identical to a
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,9 @@ class Stages:
         return value
 
     def clear(self) -> None:
-        """Remove all stages, once the result they led to is safe."""
+        """Remove the folder with all stages (and what a killed write left), once the result they led to is safe."""
         if self.folder is not None and self.folder.exists():
-            for file in self.folder.glob("*.safetensors"):
-                file.unlink()
-            self.folder.rmdir()
+            shutil.rmtree(self.folder)
 
 
 def _sealed(body: bytes) -> bytes:
@@ -53,8 +52,11 @@ def write_atomic(file: Path, body: bytes) -> None:
     """Write a file whole or not at all: to a temporary name, flushed to disk, then renamed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(body)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(file)
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(body)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

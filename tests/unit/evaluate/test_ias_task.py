@@ -77,7 +77,7 @@ def test_scores_are_the_errors_of_the_forecast_by_patient():
     answer = (_ar.foretell("persistence", patients[:8], patients[8:], (1, 3, 6, 12)),)
     scores = Ias().score(answer, problem)
     assert {split for split, _ in scores} == {"next", "h3", "h6", "h12"}
-    assert {metric for _, metric in scores} == {"rmse", "mae", "crps", "coverage90", "joint90"}
+    assert {metric for _, metric in scores} == {"rmse", "mae", "crps", "coverage90", "joint90", "interval_score"}
     apart = np.concatenate([v.y[4:] - v.y[1:-3] for v in patients[8:]])
     got = interval(scores["h3", "rmse"])
     assert got.value == pytest.approx(np.sqrt(np.mean(apart**2)))
