@@ -90,7 +90,7 @@ def level_at(calibration: Calibration, lead: float) -> float | None:
     """The level promised at `lead`: None where fewer than nine calibration subjects reach its horizon."""
     if calibration.level is None:
         return None
-    nearest = int(_nearest(calibration, np.asarray(lead)))
+    nearest = int(_nearest(calibration, np.asarray(lead, float)))
     return calibration.level if calibration.reach[nearest] >= LEAST_SUBJECTS else None
 
 
@@ -124,7 +124,7 @@ def factors(calibration: Calibration, leads: Float[np.ndarray, "*q t"], kind: st
     before a horizon was calibrated with that horizon, and half-way factors would break its promise.
     """
     if kind == "joint":
-        one = calibration.joint[_nearest(calibration, leads.max(-1))]
+        one = calibration.joint[_nearest(calibration, np.asarray(leads.max(-1)))]
         return np.broadcast_to(one[..., None, None], (*leads.shape, calibration.pointwise.shape[1]))
     return calibration.pointwise[_nearest(calibration, leads)]
 
@@ -132,7 +132,7 @@ def factors(calibration: Calibration, leads: Float[np.ndarray, "*q t"], kind: st
 def _nearest(calibration: Calibration, leads: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
     """The horizon nearest each lead on a log scale."""
     at = np.log(np.maximum(leads, 1e-6))
-    return np.abs(at[..., None] - np.log(np.array(calibration.leads))).argmin(-1)
+    return np.asarray(np.abs(at[..., None] - np.log(np.array(calibration.leads))).argmin(-1))
 
 
 def _to_z(scale: Scale, x: np.ndarray) -> jax.Array:

@@ -68,7 +68,7 @@ def test_mean_forgets_where_it_started(pairs: Pairs):
 def test_trend_goes_on_with_the_slope_of_the_subjects_own_readings():
     world = learned("trend")
     for subject in (2, 11):
-        tracker, z = future("trend", subject, LEAD)
+        _, z = future("trend", subject, LEAD)
         t, x = PATHS.t[subject, : ORIGIN + 1], PATHS.x[subject, : ORIGIN + 1]
         own = np.asarray(world.frame.scale.to_z(jnp.asarray(x)))[:, 0]
         slope = np.polyfit(t.astype(float), own.astype(float), 1)[0]

@@ -152,7 +152,7 @@ def test_a_real_channel_and_a_plain_variant_are_not_transformed():
 
 
 def test_the_likelihood_of_paths_is_in_link_units():
-    """Brute force over irregular gaps, missing readings and a Box-Cox power: what `lam` and the gaps' exponents mean."""
+    """Brute force over irregular gaps, missing readings, a Box-Cox power and exponents of the gaps."""
     paths = tiny_cohort(8, 6)
     frame = fit_frame(SPEC, paths, 1.3)
     config = MixedConfig(("one", "gap"), "full", pace=0.8, power=1.4)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from biowm.core.forecast import Queries
+from biowm.core.spec import Channel, WorldSpec
+from biowm.models.scale import Scale, fit_scale
+from biowm.train.calibrate import Calibration, band, calibrate, factors, level_at
+from biowm.train.horizons import Asked
+
+SPEC = WorldSpec("two", "d", (Channel("a", "mg/L"), Channel("b", "mg/L")))
+TIMES = np.array([1.0, 2.0, 4.0, 8.0])
+HORIZON = np.array([0, 0, 1, 1])
+
+
+def scale(spec: WorldSpec = SPEC) -> Scale:
+    """Mean 0, spread 1 and distant limits, so that z is x."""
+    d = len(spec.channels)
+    found = fit_scale(spec, np.tile(np.array([-1.0, 1.0])[:, None], (8, d))[None])
+    return eqx.tree_at(lambda s: (s.lowest, s.highest), found, (jnp.full(d, -99.0), jnp.full(d, 99.0)))
+
+
+SCALE = scale()
+
+
+def world(rng: np.random.Generator, subjects: int, each: int = 1, n: int = 20) -> tuple[Asked, np.ndarray]:
+    """Random-walk truths with a spread of each subject's own, and draws that are too narrow by half."""
+    q = subjects * each
+    who = np.repeat(np.arange(subjects), each)
+    wide = rng.lognormal(0, 0.4, subjects)[who][:, None, None]
+    sd = np.sqrt(np.diff(TIMES, prepend=0.0))[None, :, None]
+    truth = np.cumsum(wide * sd * rng.normal(size=(q, 4, 2)), axis=1)
+    draws = np.cumsum(0.5 * sd * rng.normal(size=(q, n, 4, 2)), axis=2)
+    queries = Queries(who, np.zeros(q, int), np.tile(TIMES, (q, 1)).astype(np.float32))
+    asked = Asked(queries, truth.astype(np.float32), np.tile(HORIZON, (q, 1)), np.zeros(q))
+    return asked, draws.astype(np.float32)
+
+
+def test_bands_keep_their_promise_over_many_cohorts():
+    """One new subject a cohort, as one time of its path or whole: .90 lies in the exact interval of the coverage."""
+    rng = np.random.default_rng(0)
+    rounds, held = 400, {"pointwise": 0, "joint": 0, "raw": 0}
+    for _ in range(rounds):
+        asked, draws = world(rng, 29)  # 29: the promise of .90 is exact
+        learned = Asked(*(part(asked, slice(0, 28))))
+        fitted = calibrate(SPEC, SCALE, learned, draws[:28], 2)
+        truth = asked.truth[28]
+        _, low, high = band(fitted, SPEC, draws[28], TIMES)
+        held["joint"] += bool(((low <= truth) & (truth <= high)).all())
+        _, low, high = band(fitted, SPEC, draws[28], TIMES, "pointwise")
+        place = (rng.integers(4), rng.integers(2))
+        held["pointwise"] += bool(low[place] <= truth[place] <= high[place])
+        held["raw"] += bool(abs(truth[place]) <= 1.645 * 0.5 * TIMES[place[0]] ** 0.5)
+    low, high = binom.ppf([0.005, 0.995], rounds, 0.9) / rounds
+    least = binom.ppf(0.005, rounds, 0.9) / rounds
+    most = binom.ppf(0.995, rounds, 0.9 + 2 / 29) / rounds  # conformal errs to the wide side, by up to 1 / (n + 1)
+    assert held["raw"] / rounds < least
+    assert least <= held["pointwise"] / rounds <= most
+    assert least <= held["joint"] / rounds <= most
+
+
+def part(asked: Asked, rows: slice):
+    q = asked.queries
+    yield Queries(q.subject[rows], q.origin[rows], q.times[rows])
+    yield from (asked.truth[rows], asked.horizon[rows], asked.start[rows])
+
+
+def test_a_subject_counts_once_however_often_it_was_asked():
+    """Nineteen calm subjects asked once and a wild one asked a hundred times: the radius stays that of the calm."""
+    truth = np.full((119, 4, 2), 1.0, np.float32)
+    truth[19:] = 50.0
+    who = np.concatenate([np.arange(19), np.full(100, 19)])
+    queries = Queries(who, np.zeros(119, int), np.tile(TIMES, (119, 1)).astype(np.float32))
+    asked = Asked(queries, truth, np.tile(HORIZON, (119, 1)), np.zeros(119))
+    draws = np.broadcast_to(np.linspace(-1, 1, 41, dtype=np.float32)[None, :, None, None], (119, 41, 4, 2))
+    fitted = calibrate(SPEC, SCALE, asked, draws, 2)
+    assert fitted.subjects == 20
+    assert fitted.pointwise.max() < 1.2
+    assert fitted.joint.max() < 1.2
+
+
+def test_fewer_than_nine_subjects_promise_nothing():
+    rng = np.random.default_rng(0)
+    few = calibrate(SPEC, SCALE, *world(rng, 8, each=5), 2)
+    assert few.level is None
+    np.testing.assert_array_equal(few.pointwise, 1.0)
+    np.testing.assert_array_equal(few.joint, 1.0)
+    assert level_at(few, 1.0) is None
+    nine = calibrate(SPEC, SCALE, *world(rng, 9), 2)
+    assert nine.level == 0.9
+    assert nine.pointwise.max() > 1.0
+    assert level_at(nine, 1.0) == 0.9
+
+
+def test_a_horizon_that_few_reach_promises_nothing():
+    asked, draws = world(np.random.default_rng(0), 30)
+    horizon = asked.horizon.copy()
+    horizon[5:, 2:] = -1
+    fitted = calibrate(SPEC, SCALE, Asked(asked.queries, asked.truth, horizon, asked.start), draws, 2)
+    assert fitted.reach == (30, 5)
+    assert level_at(fitted, fitted.leads[0]) == 0.9
+    assert level_at(fitted, fitted.leads[1]) is None
+    assert np.isfinite(fitted.joint).all()
+
+
+def test_a_flat_forecast_is_widened_to_the_resolution():
+    """Draws that agree exactly: half a resolution step each way where one is declared, else 2 % of the spread."""
+    fine = Channel("a", "mg/L", resolution=0.5), Channel("b", "mg/L")
+    spec = WorldSpec("two", "d", fine)
+    draws = np.ones((7, 4, 2), np.float32)
+    plain = Calibration(0.9, 20, (20, 20), (1.0, 4.0), np.ones((2, 2)), np.ones(2), scale(spec))
+    median, low, high = band(plain, spec, draws, TIMES)
+    np.testing.assert_allclose(median, 1.0, rtol=1e-5)
+    np.testing.assert_allclose(high - median, np.tile([0.25, 0.02], (4, 1)), rtol=1e-3)
+    np.testing.assert_allclose(median - low, np.tile([0.25, 0.02], (4, 1)), rtol=1e-3)
+
+
+def test_missing_truths_are_passed_over():
+    asked, draws = world(np.random.default_rng(0), 30)
+    truth = asked.truth.copy()
+    truth[:, 1] = np.nan
+    truth[3] = np.nan
+    found = calibrate(SPEC, SCALE, Asked(asked.queries, truth, asked.horizon, asked.start), draws, 2)
+    without = np.array([i for i in range(30) if i != 3])
+    rest = Asked(*part(Asked(asked.queries, truth, asked.horizon, asked.start), without))
+    same = calibrate(SPEC, SCALE, rest, draws[without], 2)
+    np.testing.assert_array_equal(found.pointwise, same.pointwise)
+    np.testing.assert_array_equal(found.joint, same.joint)
+
+
+def test_only_targets_make_the_joint_score():
+    asked, draws = world(np.random.default_rng(0), 30)
+    truth = asked.truth.copy()
+    truth[..., 1] *= 100
+    covariate = WorldSpec("two", "d", (SPEC.channels[0], Channel("b", "mg/L", role="covariate")))
+    spoilt = Asked(asked.queries, truth, asked.horizon, asked.start)
+    a, both = (calibrate(spec, SCALE, spoilt, draws, 2) for spec in (covariate, SPEC))
+    assert a.joint.max() < 20
+    assert both.joint.min() > 50
+
+
+def test_a_lead_takes_the_factor_of_the_nearest_horizon_in_ratio_and_a_joint_band_that_of_its_longest():
+    found = Calibration(0.9, 20, (20, 20), (1.0, 4.0), np.array([[1.0, 3.0], [2.0, 5.0]]), np.array([2.0, 4.0]), SCALE)
+    np.testing.assert_allclose(
+        factors(found, np.array([0.5, 1.0, 1.9, 2.1, 9.0]), "pointwise"),
+        [[1, 3], [1, 3], [1, 3], [2, 5], [2, 5]],
+    )
+    np.testing.assert_allclose(factors(found, np.array([0.5, 1.0, 2.1]), "joint"), np.full((3, 2), 4.0))
+    np.testing.assert_allclose(factors(found, np.array([0.5, 1.0, 1.9]), "joint"), np.full((3, 2), 2.0))
+
+
+def test_stacked_questions_get_the_bands_of_each_by_itself():
+    asked, draws = world(np.random.default_rng(0), 12)
+    fitted = calibrate(SPEC, SCALE, asked, draws, 2)
+    leads = np.stack([TIMES, TIMES / 2])
+    together = band(fitted, SPEC, draws[:2], leads)
+    for i in range(2):
+        for a, b in zip(together, band(fitted, SPEC, draws[i], leads[i]), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-6)
+
+
+def test_a_log_channel_gets_its_band_in_its_own_unit():
+    spec = WorldSpec("one", "d", (Channel("a", "mg/L", "log"),))
+    log = fit_scale(spec, np.exp(np.linspace(-1, 1, 20))[None, :, None])
+    draws = np.exp(np.random.default_rng(0).normal(size=(99, 4, 1))).astype(np.float32)
+    wide = Calibration(0.9, 20, (20, 20), (1.0, 4.0), np.full((2, 1), 1.5), np.full(2, 1.5), log)
+    median, low, high = band(wide, spec, draws, TIMES, "pointwise")
+    ranked = np.log(np.sort(draws, axis=0))
+    centre = ranked[49]
+    np.testing.assert_allclose(np.log(median), centre, atol=1e-3)
+    np.testing.assert_allclose(np.log(low), np.maximum(centre - 1.5 * (centre - ranked[4]), -4.0 - log.sd), atol=1e-2)
+    assert (low > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["joint", "pointwise"])
+def test_a_wider_calibration_gives_wider_bands(kind: str):
+    _, draws = world(np.random.default_rng(0), 1)
+    widths = []
+    for factor in (1.0, 2.0):
+        twice = np.full((2, 2), factor), np.full(2, factor)
+        found = Calibration(0.9, 20, (20, 20), (1.0, 4.0), *twice, SCALE)
+        _, low, high = band(found, SPEC, draws[0], TIMES, kind)
+        widths.append(high - low)
+    np.testing.assert_allclose(widths[1], 2 * widths[0], rtol=1e-3)
