@@ -47,13 +47,8 @@ def fit_frame(spec: WorldSpec, paths: Path, spacing: float) -> Frame:
     bolus = np.array([a.kind == "bolus" for a in spec.actions], bool)
     actions = np.where(bolus, np.array(top) / spacing, np.array(top)) if top else np.zeros(0)
     traits = np.asarray(paths.traits, np.float64)
-    with np.errstate(all="ignore"):
-        mean = np.where(
-            np.isfinite(traits).any(0),
-            np.nan_to_num(np.nanmean(np.where(np.isfinite(traits).any(0), traits, 0.0), 0)),
-            0.0,
-        )
-        sd = np.nan_to_num(np.nanstd(np.where(np.isfinite(traits).any(0), traits, 0.0), 0))
+    traits = np.where(np.isfinite(traits).any(0), traits, 0.0)  # a trait that nobody has is the same for everybody
+    mean, sd = np.nanmean(traits, 0), np.nanstd(traits, 0)
     arrays = (
         np.where(actions > 0, actions, 1.0), mean, np.where(sd > 1e-6, sd, 1.0),
         np.nanmean(first, 0), np.maximum(np.nanstd(first, 0), 1e-3),

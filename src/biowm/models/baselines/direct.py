@@ -14,26 +14,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from biowm.core.arrays import AnyArray
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
-from biowm.core.world import Belief, Observation, State, World
+from biowm.core.world import Observation, State
 
-from ..tracker import Frame, Tracker, advance, fresh, give, read
+from ..tracker import Frame, Tracker, advance
 from .pairs import Pairs
+from .remember import History, Remembering, at_origin
 
 Rule = Literal["persistence", "mean", "trend", "direct"]
 _PROBS = np.linspace(0.005, 0.995, 67)
 _PENALTY = 1.0
-
-
-class DirectBelief(Belief):
-    """The tracker of the history."""
-
-    t: Float[Array, ""]
-    tracker: Tracker
 
 
 class DirectState(State):
@@ -48,7 +42,7 @@ class DirectState(State):
 
 
 @register("models", "Direct")
-class Direct(World):
+class Direct(Remembering):
     """A direct rule: coefficients and residual quantiles at the lead times `nodes` (spacings)."""
 
     spec: WorldSpec = eqx.field(static=True)
@@ -58,24 +52,10 @@ class Direct(World):
     weights: Float[Array, "h d q"]
     quantiles: Float[Array, "h d n"]
 
-    def begin(self, traits: Float[Array, " s"]) -> DirectBelief:
-        return DirectBelief(jnp.zeros(()), fresh(self.frame, traits))
-
-    def predict(self, belief: DirectBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> DirectBelief:
-        return DirectBelief(belief.t + dt, advance(belief.tracker, self.frame, action, dt))
-
-    def impulse(self, state, dose: Float[Array, " a"]):
-        return eqx.tree_at(lambda s: s.tracker, state, give(state.tracker, self.frame, dose))
-
-    def update(self, belief: DirectBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> DirectBelief:
-        z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
-        return DirectBelief(belief.t, read(belief.tracker, z, mask))
-
-    def draw(self, belief: DirectBelief, *, key: PRNGKeyArray) -> DirectState:
+    def draw(self, belief: History, *, key: PRNGKeyArray) -> DirectState:
         tracker = belief.tracker
-        zero = jnp.zeros_like(tracker.given)
-        start = eqx.tree_at(lambda s: (s.given, s.felt), tracker, (zero, jnp.zeros_like(tracker.felt)))
-        return DirectState(belief.t, tracker, start, jnp.zeros(()), jnp.zeros_like(tracker.z), tracker.z)
+        still = jnp.zeros_like(tracker.z)
+        return DirectState(belief.t, tracker, at_origin(tracker), jnp.zeros(()), still, tracker.z)
 
     def step(
         self, state: DirectState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
@@ -171,20 +151,13 @@ def fit_direct(spec: WorldSpec, frame: Frame, pairs: Pairs, rule: Rule) -> Direc
 
 @eqx.filter_jit
 def _rows(start: Tracker, dose: Float[AnyArray, "n d a"], lead: Float[AnyArray, "n d"]) -> Float[Array, "n d q"]:
-    """Rows of the training pairs at one node; each channel's doses are means up to its own target."""
-
-    def one(start, dose, lead):
-        own = jnp.maximum(lead - start.age, 1e-3)
-        whole = jax.vmap(lambda given, ahead: _row(start, given, lead, ahead), in_axes=(None, 0))(
-            dose, jnp.ones_like(own)
-        )
-        return jax.vmap(lambda j: whole[j, j])(jnp.arange(own.shape[0]))
-
-    return jax.vmap(one)(start, jnp.asarray(dose, jnp.float32), jnp.asarray(lead, jnp.float32))
+    """Rows of the training pairs at one node; `dose` is already a mean, so that it is given over a lead of one."""
+    row = jax.vmap(lambda start, dose, lead: _row(start, dose, lead, jnp.ones(())))
+    return row(start, jnp.asarray(dose, jnp.float32), jnp.asarray(lead, jnp.float32))
 
 
 def _ridge(X: Float[np.ndarray, "n q"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " q"]:
-    """Least squares with a unit penalty on every standardised column but the constant."""
+    """Least squares with a unit penalty on every standardised column but the constant (column 0)."""
     mean, sd = X.mean(0), X.std(0)
     flat = sd < 1e-8
     sd = np.where(flat, 1.0, sd)

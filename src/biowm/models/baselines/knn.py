@@ -6,24 +6,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from biowm.core.buckets import bucket
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
-from biowm.core.world import Belief, Observation, State, World
+from biowm.core.world import Observation, State
 
-from ..tracker import Frame, Tracker, advance, fresh, give, read
+from ..tracker import Frame, Tracker, advance
 from .pairs import Pairs
+from .remember import History, Remembering, at_origin
 
 _K, _LIBRARY, _DOSE_WIDTH, _FAR = 16, 3000, 0.15, 1e6
-
-
-class KnnBelief(Belief):
-    """The tracker of the history."""
-
-    t: Float[Array, ""]
-    tracker: Tracker
 
 
 class KnnState(State):
@@ -39,7 +33,7 @@ class KnnState(State):
 
 
 @register("models", "Knn")
-class Knn(World):
+class Knn(Remembering):
     """Library of past situations: what they looked like, what followed at each node and under what doses."""
 
     spec: WorldSpec = eqx.field(static=True)
@@ -52,29 +46,13 @@ class Knn(World):
     known: Float[Array, "n h d"]
     dose: Float[Array, "n h a"]
 
-    def begin(self, traits: Float[Array, " s"]) -> KnnBelief:
-        return KnnBelief(jnp.zeros(()), fresh(self.frame, traits))
-
-    def predict(self, belief: KnnBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> KnnBelief:
-        return KnnBelief(belief.t + dt, advance(belief.tracker, self.frame, action, dt))
-
-    def impulse(self, state, dose: Float[Array, " a"]):
-        return eqx.tree_at(lambda s: s.tracker, state, give(state.tracker, self.frame, dose))
-
-    def update(self, belief: KnnBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> KnnBelief:
-        z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
-        return KnnBelief(belief.t, read(belief.tracker, z, mask))
-
-    def draw(self, belief: KnnBelief, *, key: PRNGKeyArray) -> KnnState:
+    def draw(self, belief: History, *, key: PRNGKeyArray) -> KnnState:
         tracker = belief.tracker
         away = (self.look - _look(tracker)[None, :]) / self.look_scale[None, :]
         _, donors = jax.lax.top_k(-jnp.sum(away * away, axis=1), min(_K, self.look.shape[0]))
-        start = eqx.tree_at(
-            lambda s: (s.given, s.felt), tracker, (jnp.zeros_like(tracker.given), jnp.zeros_like(tracker.felt))
-        )
-        return KnnState(
-            belief.t, tracker.z, start, jnp.zeros(()), donors.astype(jnp.int32), jax.random.uniform(key), tracker.z
-        )
+        rank = jax.random.uniform(key)
+        start = at_origin(tracker)
+        return KnnState(belief.t, tracker.z, start, jnp.zeros(()), donors.astype(jnp.int32), rank, tracker.z)
 
     def step(self, state: KnnState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray) -> KnnState:
         tracker = advance(state.tracker, self.frame, action, dt)
@@ -91,7 +69,7 @@ class Knn(World):
             left = jnp.where(below > 0, rows[:, jnp.maximum(below - 1, 0)], 0.0)
             return left * (1 - share) + rows[:, below] * share
 
-        later = self.dose[state.donors, jnp.minimum(below, self.dose.shape[1] - 1)]
+        later = self.dose[state.donors, below]
         unlike = jnp.sum(((later - dose[None, :]) / _DOSE_WIDTH) ** 2, axis=1)
         known = jnp.mean(self.known[state.donors, below], axis=1)
         log_w = -0.5 * unlike - 6.0 * (1 - known)

@@ -50,7 +50,7 @@ def _traces(frame: Frame, paths: Path, n_actions: int) -> Trace:
 
 
 def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float) -> Pairs:
-    """Pairs up to a lead of `longest` (world clock); at most 20,000 origins, taken evenly over the subjects."""
+    """Pairs up to a lead of `longest` (world clock); at most 20,000 origins, drawn at random (always the same)."""
     seen = np.isfinite(np.asarray(paths.x))
     subject, time = np.nonzero(seen.any(-1))
     if len(subject) > _MOST:
