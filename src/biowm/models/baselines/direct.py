@@ -27,7 +27,6 @@ from .remember import History, Remembering, at_origin
 
 Rule = Literal["persistence", "mean", "trend", "direct"]
 _PROBS = np.linspace(0.005, 0.995, 67)
-_PENALTY = 1.0
 
 
 class DirectState(State):
