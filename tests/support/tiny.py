@@ -11,7 +11,8 @@ from biowm.core.path import Path, stack
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 from biowm.models.blend import Blend
-from biowm.train.candidates import RULES, VARIANTS, Candidate, Material, material
+from biowm.models.candidate import Candidate, Material, material
+from biowm.train.candidates import entrants
 
 SPEC = WorldSpec(
     name="tiny",
@@ -20,7 +21,7 @@ SPEC = WorldSpec(
     actions=(ActionCard("drug", "mg/d", "rate", 0.0, 2.0), ActionCard("shot", "mg", "bolus", 0.0, 2.0)),
     traits=(Trait("age", "yr"),),
 )
-ALL = {c.name: c for c in (*VARIANTS, *RULES)}
+ALL = {c.name: c for c in entrants()}
 
 
 def subject(rng: np.random.Generator, readings: int) -> Path:

@@ -1,8 +1,9 @@
 """Registries of worlds, models, gates and tasks: found by file name, loaded on first use, open to third parties.
 
 A file `biowm/worlds/patient/tumour.py` that says `@register("worlds", "patient/tumour")` is all a new world
-needs. Other packages register by entry point (groups `biowm.worlds`, `biowm.models`, `biowm.tasks`,
-`biowm.gates`), named like the object they offer.
+needs. A model part registers its class under "models" (so that it can be saved) and a function that returns its
+candidates under "candidates" (so that it is raced). Other packages register by entry point (groups
+`biowm.worlds`, `biowm.models`, `biowm.candidates`, `biowm.tasks`, `biowm.gates`), named like the object they offer.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal, TypeVar
 
-Group = Literal["worlds", "models", "tasks", "gates", "planners"]
+Group = Literal["worlds", "models", "candidates", "tasks", "gates", "planners"]
 _HOMES = {
     "worlds": "biowm.worlds",
     "models": "biowm.models",
+    "candidates": "biowm.models",
     "tasks": "biowm.evaluate.tasks",
     "gates": "biowm.evaluate.gates",
     "planners": "biowm.plan.planners",

@@ -17,9 +17,10 @@ from biowm.core.record import Record, digest, digest_arrays
 from biowm.core.spec import WorldSpec, spec_to_json
 from biowm.core.world import World
 from biowm.models.blend import Blend
+from biowm.models.candidate import Candidate, Material, material
 
 from .calibrate import Calibration, calibrate
-from .candidates import RULES, VARIANTS, Candidate, Material, material, spacing_of
+from .candidates import entrants, spacing_of
 from .envelope import envelope
 from .fitted import Fitted
 from .horizons import Asked, Horizons, ask
@@ -50,7 +51,7 @@ def fit_paths(
     *,
     seed: int = 0,
     units: Sequence[str] | None = None,
-    candidates: Sequence[Candidate] = (*VARIANTS, *RULES),
+    candidates: Sequence[Candidate] | None = None,
     halves: bool = True,
     stages: Stages | None = None,
     progress: Progress | None = None,
@@ -58,14 +59,16 @@ def fit_paths(
     """Fit the default world to stacked paths of training subjects.
 
     Args: `units` groups subjects that must stay together (default: each by itself); `horizons` where the race
-    and the calibration are run; `halves` whether to fit the two half-blends that plans are promised by;
-    `progress(text, share)`. The result has no held-out rows and no cohort: `fit_study` adds them.
+    and the calibration are run; `candidates` who is raced (default: all that are registered); `halves` whether
+    to fit the two half-blends that plans are promised by; `progress(text, share)`. The result has no held-out
+    rows and no cohort: `fit_study` adds them.
     Raises: ValueError where no subject has two readings.
     """
     tell = progress or (lambda text, share: None)
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
     job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")
+    candidates = entrants() if candidates is None else candidates
     folds = _folds(job)
     asked, draws = _out_of_sample(job, candidates, folds, stages, tell)
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))

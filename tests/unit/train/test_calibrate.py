@@ -168,7 +168,7 @@ def test_a_log_channel_gets_its_band_in_its_own_unit():
     log = fit_scale(spec, np.exp(np.linspace(-1, 1, 20))[None, :, None])
     draws = np.exp(np.random.default_rng(0).normal(size=(99, 4, 1))).astype(np.float32)
     wide = Calibration(0.9, 20, (20, 20), (1.0, 4.0), np.full((2, 1), 1.5), np.full(2, 1.5), log)
-    median, low, high = band(wide, spec, draws, TIMES, "pointwise")
+    median, low, _ = band(wide, spec, draws, TIMES, "pointwise")
     ranked = np.log(np.sort(draws, axis=0))
     centre = ranked[49]
     np.testing.assert_allclose(np.log(median), centre, atol=1e-3)

@@ -67,7 +67,7 @@ def test_a_world_equal_to_the_truth_gets_all_the_weight():
     draws, truth, horizon, subject = contest()
     sheet = score_sheet(("true", "shifted", "wide"), (False, True, True), draws, truth, horizon, subject)
     race = run_race(sheet)
-    assert [r.name for r in race.rows][0] == "true"
+    assert race.rows[0].name == "true"
     assert race.weights() == {"true": pytest.approx(1.0)}
     assert race.rules_weight == 0.0
     assert race.best_rule == min(race.rows[1:], key=lambda r: r.crps).name

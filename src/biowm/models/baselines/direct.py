@@ -21,11 +21,13 @@ from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Observation, State
 
+from ..candidate import Candidate
 from ..tracker import Frame, Tracker, advance
 from .pairs import Pairs
 from .remember import History, Remembering, at_origin
 
 Rule = Literal["persistence", "mean", "trend", "direct"]
+RULES: tuple[Rule, ...] = ("persistence", "mean", "trend", "direct")
 _PROBS = np.linspace(0.005, 0.995, 67)
 
 
@@ -146,6 +148,16 @@ def fit_direct(spec: WorldSpec, frame: Frame, pairs: Pairs, rule: Rule) -> Direc
     weights, quantiles = (np.stack(v).reshape(h, d, -1) for v in (weights, quantiles))
     arrays = (jnp.asarray(a, jnp.float32) for a in (pairs.nodes, weights, quantiles))
     return Direct(spec, frame.spacing, frame, *arrays)
+
+
+@register("candidates", "direct")
+def candidates() -> tuple[Candidate, ...]:
+    """The four rules."""
+    return tuple(_candidate(rule) for rule in RULES)
+
+
+def _candidate(rule: Rule) -> Candidate:
+    return Candidate(rule, True, lambda m: fit_direct(m.spec, m.frame, m.pairs, rule))
 
 
 @eqx.filter_jit

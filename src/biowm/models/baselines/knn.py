@@ -13,6 +13,7 @@ from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Observation, State
 
+from ..candidate import Candidate
 from ..tracker import Frame, Tracker, advance
 from .pairs import Pairs
 from .remember import History, Remembering, at_origin
@@ -114,3 +115,9 @@ def fit_knn(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Knn:
 
     padded = (arrays[0], pad(look, _FAR), arrays[2], pad(rise, 0.0), pad(valid.astype(float), 0.0), pad(arrays[5], 0.0))
     return Knn(spec, frame.spacing, frame, *(jnp.asarray(a, jnp.float32) for a in padded))
+
+
+@register("candidates", "knn")
+def candidates() -> tuple[Candidate, ...]:
+    """The rule as it is."""
+    return (Candidate("knn", True, lambda m: fit_knn(m.spec, m.frame, m.pairs)),)

@@ -1,0 +1,50 @@
+"""What a model part must offer to run in the race: a name, whether it is a simple rule, and how it is fitted.
+
+A file under `biowm/models/` that registers a function returning candidates enters all of them:
+
+    @register("candidates", "my-trunk")
+    def candidates() -> tuple[Candidate, ...]:
+        return (Candidate("my-trunk", False, lambda m: fit_mine(m.spec, m.frame, m.paths)),)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from biowm.core.path import Path
+from biowm.core.spec import WorldSpec
+from biowm.core.world import World
+
+from .baselines.pairs import Pairs, pairs_of
+from .tracker import Frame, fit_frame
+
+
+@dataclass(frozen=True)
+class Material:
+    """Training paths and what candidates share: scales, and the pairs of the direct rules."""
+
+    spec: WorldSpec
+    paths: Path
+    frame: Frame
+    longest: float
+
+    @functools.cached_property
+    def pairs(self) -> Pairs:
+        """Origin and later reading pairs up to the longest horizon, built on first use."""
+        return pairs_of(self.frame, self.paths, len(self.spec.actions), self.longest)
+
+
+def material(spec: WorldSpec, paths: Path, spacing: float, longest: float) -> Material:
+    """Fit the shared scales on the training paths (stacked); `longest` is the longest lead, in the world's clock."""
+    return Material(spec, paths, fit_frame(spec, paths, spacing), longest)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One entrant of the race."""
+
+    name: str
+    is_rule: bool
+    fit: Callable[[Material], World]
