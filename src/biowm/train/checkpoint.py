@@ -207,7 +207,7 @@ def _value(value: Any, name: str, arrays: Arrays) -> Any:
     if isinstance(value, eqx.Module):
         return _encode(value, name, arrays)
     if isinstance(value, jax.Array | np.ndarray):
-        arrays[name] = np.ascontiguousarray(np.asarray(value))
+        arrays[name] = np.asarray(value, order="C")  # `ascontiguousarray` would make vectors of scalars
         return {"array": name}
     if isinstance(value, tuple):
         return {"tuple": [_value(v, f"{name}/{i}", arrays) for i, v in enumerate(value)]}
@@ -287,7 +287,7 @@ def _envelope(data: dict[str, Any], arrays: Arrays) -> Envelope:
 def _path_arrays(paths: Path) -> Arrays:
     plan = {f"plan/{f.name}": np.asarray(getattr(paths.plan, f.name)) for f in dataclasses.fields(paths.plan)}
     rest = {name: np.asarray(getattr(paths, name)) for name in ("t", "x", "traits", "event")}
-    return {name: np.ascontiguousarray(a) for name, a in {**plan, **rest}.items()}
+    return {name: np.asarray(a, order="C") for name, a in {**plan, **rest}.items()}
 
 
 def _path_from(arrays: Arrays) -> Path:

@@ -34,7 +34,7 @@ class Stages:
             body = file.read_bytes()
             if body[:64].decode("ascii", "replace") == digest(body[64:]):
                 return load(body[64:])["x"]
-        value = np.ascontiguousarray(compute())
+        value = np.asarray(compute(), order="C")
         write_atomic(file, _sealed(save({"x": value})))
         return value
 

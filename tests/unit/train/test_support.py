@@ -129,8 +129,11 @@ def test_the_worst_reason_decides_and_all_are_told(scale: Scale, seen: Envelope)
     assert len(found.reasons) == 2
 
 
-def test_what_acts_after_a_time():
-    rows = [Entry(0, 1.0, 0.0, 3.0), Entry(0, 1.0, 2.0, 5.0), Entry(1, 1.0, 3.0, 3.0), Entry(1, 1.0, 1.0, 1.0)]
+def test_what_acts_between_two_times():
+    rows = [
+        Entry(0, 1.0, 0.0, 3.0), Entry(0, 1.0, 2.0, 5.0), Entry(1, 1.0, 3.0, 3.0), Entry(1, 1.0, 1.0, 1.0),
+        Entry(1, 1.0, 7.0, 7.0),
+    ]  # fmt: skip
     path = Path(np.zeros(1, np.float32), np.zeros((1, 2), np.float32), schedule(rows), np.zeros(1, np.float32),
                 np.int32(0))  # fmt: skip
-    assert [(e.card, e.onset) for e in future(path, 3.0)] == [(0, 2.0), (1, 3.0)]
+    assert [(e.card, e.onset) for e in future(path, 3.0, 7.0)] == [(0, 2.0), (1, 3.0)]
