@@ -1,0 +1,62 @@
+"""`biowm data`: known data sets, and what a study file means."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import options, output
+
+app = typer.Typer(help="Known data sets, and what a study file means.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(data: options.Data = None) -> None:
+    """List the known data sets and where they lie.
+
+    \b
+    biowm data list
+    """
+    from rich.table import Table
+
+    from biowm.core.errors import BadInput
+    from biowm.data import catalogue
+
+    def where(name: str) -> str:
+        try:
+            return str(catalogue.find(name, data))
+        except BadInput:
+            return f"not here: biowm data get {name}"
+
+    table = Table("name", "what", "licence", "cite", "where")
+    for item in catalogue.SETS:
+        table.add_row(item.name, item.title, item.licence, item.cite, where(item.name))
+    output.show(table)
+
+
+@app.command()
+def get(name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)], data: options.Data = None) -> None:
+    """Fetch a known data set, checked by its hash, into --data, $BIOWM_DATA or the user's cache.
+
+    \b
+    biowm data get ias
+    """
+    from biowm.data import catalogue
+
+    with output.progress(f"fetching {name}"):
+        folder = catalogue.get(name, data)
+    output.show(str(folder))
+
+
+@app.command()
+def check(study: options.StudyFile, data: options.Data = None, seed: options.Seed = 0) -> None:
+    """Say how a study was understood, everything that was repaired, and what leaks.
+
+    \b
+    biowm data check studies/ias.yaml
+    """
+    from biowm.data.report import describe
+    from biowm.data.study import load
+
+    output.console().print(describe(load(study, data=data), seed), markup=False, soft_wrap=True)

@@ -1,0 +1,95 @@
+"""Where things are printed: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_QUIET = 15.0  # seconds between lines of progress where there is no terminal
+_WIDE = 140  # columns where there is no terminal
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console; tables are not squeezed where nobody watches."""
+    from rich.console import Console
+
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDE, soft_wrap=False)
+
+
+def show(*items: object) -> None:
+    """Print results for a reader."""
+    console().print(*items, sep="\n")
+
+
+def note(text: str) -> None:
+    """Say something that is not the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit(data: dict[str, Any]) -> None:
+    """Print one JSON object, the only thing on stdout."""
+    print(json.dumps(_finite(data), indent=1, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def progress(title: str, *, resumes: bool = False) -> Iterator[Callable[[str, float | None], None]]:
+    """A bar with the time left on stderr, or a plain line now and then where that is no terminal.
+
+    Yields a function of what is being done and the share that is done (None: not known). `resumes` says that a
+    run that is interrupted goes on where it was.
+    """
+    try:
+        with _bar(title) if sys.stderr.isatty() else _lines(title) as tell:
+            yield tell
+    except KeyboardInterrupt:
+        note("interrupted" + ("; the same command goes on from here" if resumes else ""))
+        raise
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[str, float | None], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda text, share: bar.update(
+            task, description=text, completed=share or 0.0, total=None if share is None else 1.0
+        )
+
+
+@contextmanager
+def _lines(title: str) -> Iterator[Callable[[str, float | None], None]]:
+    last = time.monotonic()
+
+    def tell(text: str, share: float | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _QUIET:
+            last = time.monotonic()
+            note(f"{title}: {'' if share is None else f'{share:.0%}, '}{text}")
+
+    yield tell

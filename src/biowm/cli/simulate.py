@@ -1,0 +1,70 @@
+"""`biowm simulate`: what may happen to one subject, under which interventions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from . import options, output, runtime
+
+Others = Literal["observed", "hold", "zero"]
+
+
+def simulate(
+    artefact: options.Artefact,
+    horizon: options.Horizon,
+    subject: options.Subject = None,
+    history: options.History = None,
+    start: options.From = None,
+    do: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="action=dose@onset:stop, in times after the last reading used; may be repeated.", show_default=False
+        ),
+    ] = None,
+    others: Annotated[
+        Others,
+        typer.Option(
+            help="What the actions not named do: as recorded later (then held), held as they were, or stopped."
+        ),
+    ] = "observed",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The alternative: interventions as in --do, or one of observed, hold, zero.", show_default=False
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=2, help="Futures drawn.")] = 200,
+    seed: options.Seed = 0,
+    plot: options.Plot = None,
+    json: options.Json = False,
+) -> None:
+    """Simulate one subject's futures under interventions, beside an alternative if one is given.
+
+    The verdict on support says whether the data cover the question.
+
+    \b
+    biowm simulate runs/ias --subject 1 --from 400 --do "cpa=200 mg/d@0:90 d" --against zero --horizon "365 d"
+    biowm simulate runs/ias --history new.csv --do "leuprolide=7.5 mg@0 every 28 d x6" --horizon "180 d" --json
+    """
+    runtime.prepare()
+    from biowm import api
+
+    from .pictures import save, simulated
+    from .tables import futures_table, support_line
+
+    fitted = api.open_fitted(artefact)
+    with output.progress("simulate"):
+        futures = api.simulate(
+            fitted, subject=subject, history=history, start=start, do=do or (), against=against or (),
+            others=others, horizon=horizon, draws=draws, seed=seed,
+        )  # fmt: skip
+    if plot is not None:
+        asked = api.question(fitted, subject=subject, history=history, start=start)
+        names = ("; ".join(do or ()) or others, "; ".join(against or ()))
+        save(simulated(asked, futures, names), plot)
+    if json:
+        output.emit(futures.to_json())
+    else:
+        output.show(futures_table(futures), support_line(futures))

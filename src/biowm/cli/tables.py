@@ -1,0 +1,109 @@
+"""Results as tables to read, and as the JSON of the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from biowm.core.futures import Futures
+from biowm.core.interval import Row
+from biowm.evaluate.reports.figures import verdict
+from biowm.train.fitted import Fitted
+from biowm.train.race import Race
+
+_MOST_TIMES = 12
+
+
+def fit_json(fitted: Fitted, folder: Path) -> dict[str, Any]:
+    """The object that `biowm fit --json` prints: where, who won, the held-out rows, the record."""
+    race = fitted.race
+    return {
+        "out": str(folder),
+        "horizons": list(fitted.horizons.labels()),
+        "race": [vars(row) for row in race.rows],
+        "best_rule": race.best_rule,
+        "rules_weight": race.rules_weight,
+        "level": fitted.calibration.level,
+        "calibration_subjects": fitted.calibration.subjects,
+        "rows": [row.to_json() for row in fitted.rows],
+        "record": fitted.record.to_json(),
+    }
+
+
+def fit_summary(fitted: Fitted) -> list[Table | str]:
+    """Who won, the ranking, how the winner does on people it has not seen, and what its bands promise."""
+    race, trust = fitted.race, fitted.calibration
+    promise = (
+        f"Bands hold the whole path with probability {trust.level:g}, calibrated on {trust.subjects} subjects."
+        if trust.level is not None
+        else f"No 90 % promise: {trust.subjects} calibration subjects, at least nine are needed."
+    )
+    lines: list[Table | str] = [f"{verdict(race.rows)}.", ranking(race)]
+    lines.append(
+        f"In the blend the simple rules weigh {race.rules_weight:.2f}; `world:no-rules` is the same without them."
+    )
+    if fitted.rows:
+        lines.append(held_out(fitted.rows, ("world", "world:no-rules", race.best_rule, "persistence")))
+    return [*lines, promise]
+
+
+def ranking(race: Race) -> Table:
+    """Every entrant of the race, best first."""
+    table = Table(
+        "entrant",
+        "kind",
+        "CRPS \\[95 % interval]",
+        "weight",
+        title="The race, on held-out training subjects",
+        title_justify="left",
+    )
+    for row in race.rows:
+        kind = "best simple rule" if row.name == race.best_rule else "simple rule" if row.is_rule else "learned"
+        table.add_row(
+            row.name,
+            kind,
+            f"{row.crps:.3f} \\[{row.low:.3f}, {row.high:.3f}]",
+            f"{row.weight:.2f}" if row.weight else "",
+        )
+    return table
+
+
+def held_out(rows: Sequence[Row], names: Sequence[str], metric: str = "crps") -> Table:
+    """One metric of some rows on the held-out subjects, by split."""
+    splits = list(dict.fromkeys(r.split for r in rows))
+    found = {(r.name, r.split): r for r in rows if r.metric == metric}
+    table = Table(metric.upper(), *splits, title="Subjects that nothing was fitted on", title_justify="left")
+    for name in dict.fromkeys(names):
+        table.add_row(name, *(_cell(found.get((name, split))) for split in splits))
+    return table
+
+
+def _cell(row: Row | None) -> str:
+    return "" if row is None else f"{row.value:.3f} \\[{row.low:.3f}, {row.high:.3f}]"
+
+
+def futures_table(futures: Futures) -> Table:
+    """Median and band of every channel at some of the times; the alternative beside it."""
+    spec, other = futures.spec, futures.against
+    band = f"{futures.level:.0%} of the whole path" if futures.level else "spread, no promise"
+    names = [f"{spec.channels[j].name} ({spec.channels[j].unit})" for j in spec.targets]
+    table = Table(f"{spec.clock} ahead", *names, *([f"against: {n}" for n in names] if other else []))
+    table.title, table.title_justify = f"Median \\[{band}]", "left"
+    for i in np.unique(np.linspace(0, len(futures.times) - 1, _MOST_TIMES).round().astype(int)):
+        cells = [_band(f, int(i), j) for f in ((futures, other) if other else (futures,)) for j in spec.targets]
+        table.add_row(f"{futures.times[i]:.4g}", *cells)
+    return table
+
+
+def _band(futures: Futures, i: int, j: int) -> str:
+    return f"{futures.median[i, j]:.3g} \\[{futures.low[i, j]:.3g}, {futures.high[i, j]:.3g}]"
+
+
+def support_line(futures: Futures) -> str:
+    """Whether the data cover the question, and its alternative."""
+    found = [("", futures.support)] + ([(" of the alternative", futures.against.support)] if futures.against else [])
+    return "\n".join(f"Support{of}: {s.verdict}" + "".join(f"\n  {reason}" for reason in s.reasons) for of, s in found)

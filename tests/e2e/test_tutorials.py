@@ -1,0 +1,26 @@
+"""The tutorials are run as they are written, in order, in one folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md"))
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def test_there_is_a_tutorial_for_each_capability():
+    assert [t.stem[2:] for t in TUTORIALS] == ["your-table", "what-if", "plan", "certify", "bench"]
+
+
+@pytest.mark.slow
+def test_every_block_runs(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "tutorial"}
+    for tutorial in TUTORIALS:
+        blocks = BLOCK.findall(tutorial.read_text(encoding="utf-8"))
+        assert blocks, tutorial
+        for block in blocks:
+            exec(compile(block, str(tutorial), "exec"), names)
