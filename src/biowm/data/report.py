@@ -139,10 +139,10 @@ def _split(study: Study, seed: int) -> list[str]:
     parts = draw_split(study, seed)
     by = f"column {study.config.split.column}" if study.given_split else f"{study.config.split.by}, seed {seed}"
     sizes = f"train {len(parts.train)}, calibrate {len(parts.calibrate)}, test {len(parts.test)}"
-    short = len(parts.calibrate) < 9
+    short = len(parts.train) + len(parts.calibrate) < 9  # bands are calibrated out of sample on both
     return [
         f"by {by}: {sizes}",
-        *(["fewer than 9 subjects to calibrate on: no 90 % promise will be made"] if short else []),
+        *(["fewer than 9 subjects outside the test part: no 90 % promise will be made"] if short else []),
     ]
 
 
