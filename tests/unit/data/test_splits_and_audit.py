@@ -106,7 +106,6 @@ def test_describe_says_what_was_understood_and_every_repair():
         "14 d: 12 of 12 subjects have readings that far",
         "90 d: 0 of 12 subjects have readings that far",
         "by subject, seed 0: train 8, calibrate 2, test 2",
-        "fewer than 9 subjects to calibrate on",
         "site in training and held out: A, B",
         "ceiling: dose <= 20 (hard)",
         "left-censored cells read as their limit: 1 (first: file the data frame, row 5, column x: found '<0.05')",
