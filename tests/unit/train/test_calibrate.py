@@ -43,7 +43,7 @@ def world(rng: np.random.Generator, subjects: int, each: int = 1, n: int = 20) -
 def test_bands_keep_their_promise_over_many_cohorts():
     """One new subject a cohort, as one time of its path or whole: .90 lies in the exact interval of the coverage."""
     rng = np.random.default_rng(0)
-    rounds, held = 400, {"pointwise": 0, "joint": 0, "raw": 0}
+    rounds, held = 250, {"pointwise": 0, "joint": 0, "raw": 0}
     for _ in range(rounds):
         asked, draws = world(rng, 29)  # 29: the promise of .90 is exact
         learned = Asked(*(part(asked, slice(0, 28))))
@@ -186,3 +186,17 @@ def test_a_wider_calibration_gives_wider_bands(kind: str):
         _, low, high = band(found, SPEC, draws[0], TIMES, kind)
         widths.append(high - low)
     np.testing.assert_allclose(widths[1], 2 * widths[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("miss", "edge"), [(2.0, 3 - 3 / 19), (-2.0, 1 - 1 / 19)])
+def test_a_miss_is_measured_by_the_width_of_its_own_side(miss: float, edge: float):
+    """Draws that reach three up and one down; every truth misses the median by the same."""
+    draws = np.concatenate([np.linspace(-1, 0, 20), np.linspace(0, 3, 20)[1:]]).astype(np.float32)
+    draws = np.broadcast_to(draws[None, :, None, None], (20, 39, 4, 2))
+    queries = Queries(np.arange(20), np.zeros(20, int), np.tile(TIMES, (20, 1)).astype(np.float32))
+    asked = Asked(queries, np.full((20, 4, 2), miss, np.float32), np.tile(HORIZON, (20, 1)), np.zeros(20))
+    fitted = calibrate(SPEC, SCALE, asked, draws, 2)
+    np.testing.assert_allclose(fitted.pointwise, abs(miss) / edge, rtol=1e-5)
+    np.testing.assert_allclose(fitted.joint, abs(miss) / edge, rtol=1e-5)
+    _, low, high = band(fitted, SPEC, draws[0], TIMES)
+    np.testing.assert_allclose(high if miss > 0 else low, miss, rtol=1e-4)
