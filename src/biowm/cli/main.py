@@ -34,12 +34,13 @@ app.add_typer(data.app, name="data")
 app.add_typer(env.app, name="env")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from biowm import __version__
 
         print(__version__)
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

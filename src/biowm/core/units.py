@@ -116,4 +116,7 @@ def quantity(text: str, unit: str, what: str = "value") -> float:
     match = _QUANTITY.match(text)
     if not match or not match.group(2):
         raise UnitError(f"{what}: found {text!r}, expected a number with a unit such as '28 {unit}'")
-    return float(match.group(1)) * factor(match.group(2), unit)
+    try:
+        return float(match.group(1)) * factor(match.group(2), unit)
+    except UnitError as error:
+        raise UnitError(f"{what}: {error}") from None
