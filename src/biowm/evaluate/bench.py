@@ -78,7 +78,7 @@ def run(
     seeds = (1 if setting.effort == "quick" else 5) if seeds is None else seeds
     if seeds < 1:
         raise BadInput(place(column="--seeds", found=seeds, expected="at least 1"))
-    start = time.perf_counter()
+    start, commit = time.perf_counter(), _commit()  # the commit that runs, whatever is committed meanwhile
     scope = chosen.scope(setting)
     return Result(
         task=name,
@@ -87,7 +87,7 @@ def run(
         rows=tuple(_rows(chosen, setting, seeds, said)),
         seconds=round(time.perf_counter() - start, 1),
         peak_mb=round(_peak_mb(), 1),
-        commit=_commit(),
+        commit=commit,
         data_sha256=None if chosen.data is None else catalogue.known(chosen.data).sha256,
     )
 
