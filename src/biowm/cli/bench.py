@@ -62,10 +62,9 @@ def run(
     biowm bench run ias --json benchmarks/ias.json
     """
     runtime.prepare()
+    from biowm import api
     from biowm.core.errors import BadInput
     from biowm.evaluate.task import Setting
-
-    from biowm import api
 
     if quick and full:
         raise BadInput("found --quick and --full, expected one of them")

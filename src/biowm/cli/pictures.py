@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from biowm import api
@@ -38,25 +40,26 @@ def simulated(asked: api.Question, futures: Futures, names: tuple[str, str]) -> 
     return comparison(asked.path, main, other, now=asked.now, title=f"Subject {asked.subject}")
 
 
-def planned(fitted: Fitted, asked: api.Question, plan: Plan, limits: Sequence[str], *, seed: int) -> Figure:
-    """A plan beside no treatment at all, its limits, and the value that is promised for it."""
+def planned(
+    fitted: Fitted,
+    asked: api.Question,
+    plan: Plan,
+    limits: Sequence[str],
+    *,
+    seed: int,
+    truth: Callable[[Futures], Float[np.ndarray, "t d"]] | None = None,
+) -> Figure:
+    """A plan beside no treatment at all, its limits, and the value promised for it; `truth` where it is known."""
     spec = fitted.spec
     own = [e._replace(onset=e.onset - asked.now, stop=e.stop - asked.now) for e in plan.entries]
-    futures = what_if(
-        fitted,
-        asked,
-        do=[describe(own, spec)] if own else [],
-        against=["zero"],
-        others="zero",
-        horizon=plan.horizon,
-        seed=seed,
-    )
+    do = [describe(own, spec)] if own else []
+    futures = what_if(fitted, asked, do=do, against=["zero"], others="zero", horizon=plan.horizon, seed=seed)
     assert futures.against is not None
     scenes = [
-        Scene(n, f, schedule_of(f, asked.now)) for n, f in (("plan", futures), ("nothing given", futures.against))
+        Scene(name, f, schedule_of(f, asked.now), truth(f) if truth else None)
+        for name, f in (("plan", futures), ("nothing given", futures.against))
     ]
     bounds = [Bound(x.quantity.name, x.bound, x.meaning) for x in (parse_limit(text, spec) for text in limits)
               if x.quantity.stat in ("max", "min")]  # fmt: skip
-    unit = plan.goal.quantity.unit
     return plan_figure(asked.path, scenes[0], scenes[1:], now=asked.now, bounds=bounds, goal=plan.goal.text,
-                       promise=plan.promise, unit=unit)  # fmt: skip
+                       promise=plan.promise, unit=plan.goal.quantity.unit)  # fmt: skip

@@ -32,7 +32,7 @@ def plan(
     """Plan one subject's schedule towards a goal, within limits; exit code 3 and the reasons where it abstains.
 
     \b
-    biowm plan runs/ias --subject 1 --goal "minimise mean cpa over 365 d" --limit "P(max psa <= 10) >= 0.9" --horizon "365 d"
+    biowm plan runs/ias --subject 1 --goal "minimise mean cpa" --limit "P(max psa <= 10) >= 0.9" --horizon "365 d"
     """
     runtime.prepare()
     from biowm import api

@@ -54,7 +54,7 @@ def unpack(plans: Schedule) -> list[list[Entry]]:
     return [entries(jax.tree.map(lambda leaf, q=q: leaf[q], plans)) for q in range(len(plans.card))]
 
 
-def pack(plans: Plans) -> Schedule:
-    """Stacked schedules from their entries, padded to one size."""
-    size = len(schedule(max(plans, key=len)).card)
+def pack(plans: Plans, least: int = 0) -> Schedule:
+    """Stacked schedules from their entries, padded to one size, not below `least`."""
+    size = max(len(schedule(max(plans, key=len)).card), least)
     return jax.tree.map(lambda *rows: np.stack(rows), *(schedule(plan, size) for plan in plans))

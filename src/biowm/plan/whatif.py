@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from biowm.core import do as interventions
+from biowm.core.buckets import bucket
 from biowm.core.forecast import Queries, forecast
 from biowm.core.futures import Futures, Support
 from biowm.core.path import lengths, stack
@@ -26,6 +27,7 @@ from .question import Question, inputs_of
 
 Others = Literal["observed", "hold", "zero"]
 PRESETS = ("observed", "hold", "zero")
+_ROOM = 32  # interventions: questions of one size share one compiled forecast
 
 
 def what_if(
@@ -77,7 +79,7 @@ def _future(
         Queries(np.zeros(1, int), np.array([asked.origin]), grid[None]),
         key=jax.random.key(seed),
         draws=draws,
-        plans=jax.tree.map(lambda leaf: leaf[None], schedule(chosen)),
+        plans=jax.tree.map(lambda leaf: leaf[None], schedule(chosen, size=bucket(len(chosen), _ROOM))),
     )[0]
     times = grid - asked.now
     median, low, high = band(fitted.calibration, spec, got, times, "joint")

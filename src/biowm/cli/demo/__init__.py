@@ -42,7 +42,7 @@ def demo(
         tell("certifying", 0.8)
         gates = api.certify(fitted, seed=seed)
         tell("writing the report", 0.97)
-        report.write(out, fitted, told, plan, gates, seed)
+        report.write(out, fitted, simulated, told, plan, gates, seed)
     output.console().print("\n".join(report.summary(fitted, told, plan, gates)), markup=False)
     output.console().print(
         f"\nRead {out / 'report.html'}. Go on with: biowm simulate {out / 'world'} --help", markup=False

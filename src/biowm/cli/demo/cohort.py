@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path as File
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import yaml
@@ -45,7 +46,7 @@ class Simulated:
         row = int(patient[1:])
         past = [e._replace(stop=min(e.stop, now)) for e in entries(take(self.paths.plan, row)) if e.onset < now]
         plans = stack_plans([*past, *plan])
-        daily = np.asarray(truth(self.key, np.array([row]), plans, DAYS))[0]
+        daily = np.asarray(truth(self.key, jnp.array([row]), plans, DAYS))[0]
         return np.interp(now + times, np.arange(DAYS), daily)[:, None]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path as File
 
 from matplotlib.figure import Figure
 
 from biowm import api
+from biowm.core.interval import Interval
 from biowm.core.record import Record
 from biowm.evaluate.certify import Report
 from biowm.evaluate.reports.figures import Scene, comparison, ranking, to_svg, verdict
@@ -16,17 +18,20 @@ from biowm.plan.whatif import schedule_of
 from biowm.train.fitted import Fitted
 
 from ..pictures import planned, save
-from .cohort import GAMMA, PATIENTS, SCAN
-from .story import AHEAD, DO, NOW, SCORED, Planned, WhatIf
+from .cohort import GAMMA, PATIENTS, SCAN, Simulated
+from .story import AHEAD, DO, LIMITS, NOW, Planned, WhatIf, true_path
 
 
-def write(folder: File, fitted: Fitted, told: WhatIf, plan: Planned, gates: Report, seed: int) -> None:
+def write(
+    folder: File, fitted: Fitted, simulated: Simulated, told: WhatIf, plan: Planned, gates: Report, seed: int
+) -> None:
     """Write report.html and the pictures it is made of."""
     asked = api.question(fitted, subject=told.patient, start=NOW)
     pictures = {"ranking": ranking(fitted.race.rows, unit="standardised link units"), "what_if": _what_if(asked, told)}
     if plan.found is not None:
         other = api.question(fitted, subject=plan.patient, start=NOW)
-        pictures["plan"] = planned(fitted, other, plan.found, (), seed=seed)
+        true = partial(true_path, simulated, plan.patient)
+        pictures["plan"] = planned(fitted, other, plan.found, LIMITS, seed=seed, truth=true)
     for name, figure in pictures.items():
         save(figure, folder / f"{name}.png")
     sections = [
@@ -78,20 +83,21 @@ def _cohort_text() -> tuple[str, ...]:
 
 def _weights(fitted: Fitted) -> str:
     weights = ", ".join(f"{name} {w:.2f}" for name, w in fitted.race.weights().items())
-    return f"Best simple rule: {fitted.race.best_rule}. Weights of the blend: {weights}; simple rules {fitted.race.rules_weight:.2f}."
+    rules = f"{fitted.race.rules_weight:.2f} on simple rules"
+    return f"Best simple rule: {fitted.race.best_rule}. Weights of the blend: {weights} ({rules})."
 
 
 def _what_if_text(told: WhatIf) -> tuple[str, ...]:
-    ours = told.contenders[0]
-    share = ours.joint90
+    share = told.contenders[0].joint90
     return (
-        f"What if, from day {NOW:g} on, {' and '.join(DO)}? Error of the median path over {AHEAD:g} d, mean over "
-        f"{SCORED} held-out patients whose counterfactual truth the simulator knows:",
-        f"the whole true path lies in the band for {share.value:.0%} of them [{share.low:.0%}, {share.high:.0%}].",
+        f"What if, from day {NOW:g} on, chemotherapy is given every day and radiotherapy no more ({', '.join(DO)})?",
+        f"The simulator knows the answer for each of {share.n} held-out patients: the true path lies in the world's "
+        f"90 % band all the way for {share.value:.0%} of them [{share.low:.0%}, {share.high:.0%}].",
+        f"Absolute error of the median path, mean over {AHEAD:g} d:",
     )
 
 
-def _error(found) -> str:
+def _error(found: Interval) -> str:
     return f"{found.value:.3g} cm3 [{found.low:.3g}, {found.high:.3g}]"
 
 

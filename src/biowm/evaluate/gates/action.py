@@ -54,7 +54,8 @@ def check(exam: Exam) -> Verdict:
         "shuffle": shuffled(plans, origins, queries.subject, exam.seed),
         "late": delayed(plans, origins, float(exam.world.spacing)),
     }
-    return _judge(exam, {name: _effect(exam, given, pack(other)) for name, other in tampered.items()})
+    size = given.card.shape[1]  # where it fits, the program that is compiled already serves
+    return _judge(exam, {name: _effect(exam, given, pack(other, size)) for name, other in tampered.items()})
 
 
 def _untested(exam: Exam, why: str) -> Verdict:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from biowm.core.buckets import bucket
 from biowm.core.forecast import belief_at
 from biowm.core.registry import register
 from biowm.core.rollout import draw_states, resume
@@ -16,7 +17,7 @@ from biowm.core.world import Moment, State, World
 from ..exam import Exam, Verdict
 from ..metrics import exact_share
 
-_SUBJECTS, _DRAWS = 4, 8
+_SUBJECTS, _DRAWS, _TIMES = 4, 8, 16
 _draw, _resume = eqx.filter_jit(draw_states), eqx.filter_jit(resume)
 
 
@@ -42,7 +43,7 @@ def same(a: object, b: object) -> bool:
 
 def _cut(world: World, states: State, plan: Schedule, times: np.ndarray, key: jax.Array) -> tuple[bool, bool]:
     """Whether a rollout cut half way, and one cut and saved there, equal the whole."""
-    half = len(times) // 2
+    half = max(len(np.unique(times)) // 2, 1)
     early = np.where(np.arange(len(times)) < half, times, times[half - 1])  # the shapes stay: the program is the same
     late = np.where(np.arange(len(times)) < half, times[half - 1], times)
     end, whole = _resume(world, states, plan, jnp.asarray(times), key=key)
@@ -60,7 +61,8 @@ def _faults(exam: Exam, question: int) -> list[str]:
     queries = exam.asked.queries
     path = exam.path(question)
     times = np.unique(queries.times[question])
-    times = np.concatenate([times, times[-1:]])  # at least two, so that there is something to cut
+    room = bucket(len(times) + 1, _TIMES) - len(times)  # questions of one size share one compiled program
+    times = np.concatenate([times, np.repeat(times[-1:], room)])
     key = jax.random.key(exam.seed)
     belief = belief_at(exam.world, path, int(queries.origin[question]))
     states = _draw(exam.world, belief, key=key, draws=_DRAWS)
