@@ -39,7 +39,7 @@ demo: venv  ## the main job on a simulated cohort; report in demo_out/
 	$(BIN)/biowm demo --out $(OUT)
 
 test: venv  ## every quick test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: venv  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow

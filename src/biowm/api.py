@@ -62,7 +62,7 @@ def fit(
 
     Args: a study, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of the
     study's own; `out` a folder for the artefact and its report (a run that was killed goes on where it was);
-    `keep_data` False leaves the histories out of the artefact.
+    `keep_data` False leaves the histories out of the artefact and its report.
     Raises: BadInput for data that cannot be learned from.
     """
     study = source if isinstance(source, Study) else load(source, config, data=data)
@@ -84,7 +84,7 @@ def fit(
     if part is not None:
         fitted = dataclasses.replace(fitted, rows=heldout_rows(fitted, *part, seed=seed))
     if folder is not None:
-        write_atomic(folder / "report.html", fit_report(fitted, _examples(fitted, seed)).encode())
+        write_atomic(folder / "report.html", fit_report(fitted, _examples(fitted, seed) if keep_data else []).encode())
         save_fitted(fitted, folder, keep_data=keep_data)
         stages.clear()
     return fitted

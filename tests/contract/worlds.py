@@ -18,7 +18,7 @@ from biowm.core.world import Belief, World
 from tests.support.decay import Decay
 from tests.support.tiny import learned
 
-LEARNED = ("mixed(full)", "direct", "knn", "blend")
+LEARNED = ("mixed(full)", "knn")  # the direct rules share the belief of knn, a blend is made of such members
 
 
 def make_worlds() -> dict[str, Callable[[], World]]:

@@ -70,6 +70,7 @@ def fit_paths(
     stages = stages or Stages(None, "")
     candidates = entrants() if candidates is None else candidates
     folds = _folds(job)
+    _check_channels(job, folds)
     asked, draws = _out_of_sample(job, candidates, folds, stages, tell)
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
     to_z = _to_z(ready)
@@ -144,6 +145,17 @@ def _folds(job: Job) -> list[Int[np.ndarray, " n"]]:
         return [np.flatnonzero(rank % k == f) for f in range(k)]
     cut = max(1, min(len(names) // 5, int(len(names) * MOST_ASKED / len(job.units))))
     return [np.flatnonzero(rank < cut)]
+
+
+def _check_channels(job: Job, folds: list[Int[np.ndarray, " n"]]) -> None:
+    """Every fold must leave, for every channel, somebody with two readings to learn from; ValueError if not."""
+    repeated = np.isfinite(np.asarray(job.paths.x)).sum(1) >= 2
+    for j, channel in enumerate(job.spec.channels):
+        if any(not np.delete(repeated[:, j], held).any() for held in folds):
+            raise ValueError(
+                f"channel {channel.name!r} is read twice in {int(repeated[:, j].sum())} of {len(repeated)} training "
+                f"subjects, expected enough that every fold has one: too few to learn from, leave the channel out"
+            )
 
 
 def _out_of_sample(
