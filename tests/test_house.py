@@ -23,6 +23,7 @@ FORBIDDEN_METHODS = {
 HOMES = {
     "worlds": "worlds",
     "models": "models",
+    "candidates": "models",
     "tasks": "evaluate/tasks",
     "gates": "evaluate/gates",
     "planners": "plan/planners",

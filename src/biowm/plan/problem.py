@@ -53,10 +53,12 @@ def pose(
     controls: Sequence[str] | None = None,
     held: Schedule | None = None,
 ) -> Problem:
-    """The problem of planning from `now` over `horizon` in `segments` equal decision intervals.
+    """The problem of planning from `now` over `horizon` in at most `segments` equal decision intervals.
 
-    Controlled are `controls`, or else the actions that goal and limits name, or else all. Futures are looked at
-    on a grid no coarser than `spacing` that has every decision, every change of `held` and every window's end.
+    Controlled are `controls`, or else the actions that goal and limits name, or else all. No decision is shorter
+    than `spacing`: a learned transition knows steps of about that length, and a planner would find the errors of
+    shorter ones. Futures are looked at on a grid no coarser than `spacing` that has every decision and every
+    window's end; a change of `held` between them counts by its mean.
     Raises BadInput where the question makes no sense in this world.
     """
     cards = _controlled(spec, goal, limits, controls)
@@ -65,9 +67,10 @@ def pose(
         raise _bad("horizon", horizon, f"a time above 0 {spec.clock} in at least one segment")
     if windows and max(windows) > horizon * (1 + 1e-5):
         raise _bad("horizon", horizon, f"at least the {max(windows):g} {spec.clock} that goal and limits speak of")
+    segments = max(1, min(segments, int(horizon / spacing + 1e-6)))
     edges = np.linspace(now, now + horizon, segments + 1)
     going_on = [e for e in entries(held) if e.stop > now or e.onset >= now] if held is not None else []
-    marks = np.array([*edges, *(now + w for w in windows), *(t for e in going_on for t in (e.onset, e.stop))])
+    marks = np.array([*edges, *(now + w for w in windows)])
     grid, _ = time_grid(now, marks[(marks > now) & (marks <= edges[-1])], spacing)
     padded = np.concatenate([grid, np.full(bucket(len(grid)) - len(grid), grid[-1])])
     low, high = _bounds(spec, limits, cards, edges - now)
