@@ -132,7 +132,7 @@ def blend(spec: WorldSpec, members: dict[str, World], weights: dict[str, float])
     return Blend(spec, chosen[0].spacing, names, chosen, jnp.asarray([weights[n] for n in names], jnp.float32))
 
 
-def _folds(job: Job) -> list[Int[np.ndarray, " n"]]:
+def _folds(job: Job) -> list[Int[np.ndarray, " _"]]:
     """Held-out subjects of each fold, by unit: four folds below 200 subjects, else one of a fifth (at most 400)."""
     names = sorted(set(job.units))
     order = np.random.default_rng([job.seed, 1]).permutation(len(names))
@@ -147,7 +147,7 @@ def _folds(job: Job) -> list[Int[np.ndarray, " n"]]:
     return [np.flatnonzero(rank < cut)]
 
 
-def _check_channels(job: Job, folds: list[Int[np.ndarray, " n"]]) -> None:
+def _check_channels(job: Job, folds: list[Int[np.ndarray, " _"]]) -> None:
     """Every fold must leave, for every channel, somebody with two readings to learn from; ValueError if not."""
     repeated = np.isfinite(np.asarray(job.paths.x)).sum(1) >= 2
     for j, channel in enumerate(job.spec.channels):
