@@ -56,4 +56,6 @@ def test_the_demo_runs_from_end_to_end(tmp_path: Path):
         assert part in said.out, said.out
     for name in ("report.html", "what_if.png", "plan.png", "cohort.csv", "study.yaml", "world/world.json"):
         assert (tmp_path / name).stat().st_size > 0
-    assert "http" not in (tmp_path / "report.html").read_text(encoding="utf-8").split("<style>")[0]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'src="http' not in page
+    assert 'href="http' not in page
