@@ -11,6 +11,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
+from hypothesis import settings
+
+# The same examples on every machine: what passes at a desk passes in CI.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.load_profile("suite")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
