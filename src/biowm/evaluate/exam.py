@@ -16,7 +16,7 @@ from biowm.core.interval import Interval
 from biowm.core.path import Path
 from biowm.core.record import Record, digest_arrays
 from biowm.core.schedule import Schedule
-from biowm.core.scores import crps
+from biowm.core.scores import crps, inside_jointly
 from biowm.core.world import World
 from biowm.models.scale import fit_scale
 from biowm.train.calibrate import Calibration, band
@@ -93,9 +93,29 @@ class Exam:
             self._kept[name] = got
         return got
 
-    def bands(self, name: str, kind: Literal["pointwise", "joint"]) -> tuple[np.ndarray, np.ndarray]:
-        """The calibrated band of `world` or of a rule, in standardised link space: low and high [q, r, c]."""
-        _, low, high = band(self.calibrations[name], self.world.spec, self.answer(name), self.asked.leads, kind)
+    def bands(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The calibrated band at each reading by itself, in standardised link space: low and high [q, r, c]."""
+        return self._band(name, self.asked.leads, "pointwise")
+
+    def path_coverage(self, name: str) -> tuple[Tally, ...]:
+        """At each horizon, whether the path up to it lies in its joint band, over the questions that reach it.
+
+        The band is that of the horizon asked for: how long a subject will be read is not known when it is given.
+        """
+        truth, horizon, found = self.scaled(self.asked.truth), self.asked.horizon, []
+        for h in range(len(self.horizons.values)):
+            reach = (horizon >= h).any(1)
+            longest = np.median(self.asked.leads[horizon == h]) if reach.any() else np.inf
+            low, high = self._band(name, np.minimum(self.asked.leads, longest), "joint")
+            upto = (horizon >= 0) & (horizon <= h)
+            held = inside_jointly(low, high, np.where(upto[..., None], truth, np.nan), axis=(1, 2))
+            found.append(tally(METRICS["joint90"], held[reach], self.units[reach]))
+        return tuple(found)
+
+    def _band(
+        self, name: str, leads: Float[np.ndarray, "q r"], kind: Literal["pointwise", "joint"]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        _, low, high = band(self.calibrations[name], self.world.spec, self.answer(name), leads, kind)
         return self.scaled(low), self.scaled(high)
 
     def scaled(self, x: Float[np.ndarray, "*b d"]) -> Float[np.ndarray, "*b c"]:

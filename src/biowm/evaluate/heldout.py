@@ -8,12 +8,12 @@ import numpy as np
 
 from biowm.core.interval import Role, Row, row
 from biowm.core.path import Path, take
-from biowm.core.scores import inside, inside_jointly, interval_score
+from biowm.core.scores import inside, interval_score
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons, declared
 
 from .exam import Exam
-from .metrics import METRICS, interval, tally
+from .metrics import interval
 
 
 def exam_of(fitted: Fitted, paths: Path, subjects: Sequence[str], horizons: Horizons, *, seed: int = 0) -> Exam:
@@ -80,7 +80,7 @@ def _rows(exam: Exam, member: str, name: str, role: Role) -> list[Row]:
     if level is None:
         return found
     z = exam.scaled(truth)
-    low, high = exam.bands(member, "pointwise")
+    low, high = exam.bands(member)
     hit = np.where(np.isnan(z), np.nan, inside(low, high, z))
     for metric, loss in (("coverage90", hit), ("interval_score", interval_score(low, high, z, level))):
         tallies = exam.by_horizon(metric, loss)
@@ -89,19 +89,7 @@ def _rows(exam: Exam, member: str, name: str, role: Role) -> list[Row]:
             for s, t in zip(labels, tallies, strict=True)
             if len(t.units)
         ]
-    return found + _joint(exam, member, name, role, z)
-
-
-def _joint(exam: Exam, member: str, name: str, role: Role, z: np.ndarray) -> list[Row]:
-    """Coverage of the whole path up to each horizon, by the joint band of that horizon."""
-    found = []
-    low, high = exam.bands(member, "joint")
-    for h, label in enumerate(exam.horizons.labels()):
-        reach = (exam.asked.horizon >= h).any(1)
-        upto = (exam.asked.horizon >= 0) & (exam.asked.horizon <= h)
-        inner = np.where(upto[..., None], z, np.nan)
-        whole = inside_jointly(low, high, inner, axis=(1, 2))[reach]
-        if reach.any():
-            counted = tally(METRICS["joint90"], whole, exam.units[reach])
+    for label, counted in zip(labels, exam.path_coverage(member), strict=True):
+        if len(counted.units):
             found.append(row(name, role, label, "joint90", interval(counted, seed=exam.seed)))
     return found

@@ -8,10 +8,10 @@ import numpy as np
 
 from biowm.core.interval import Interval
 from biowm.core.registry import register
-from biowm.core.scores import inside, inside_jointly, interval_score
+from biowm.core.scores import inside, interval_score
 
 from ..exam import Exam, Verdict
-from ..metrics import METRICS, Tally, interval, ratio, tally
+from ..metrics import Tally, interval, ratio
 
 _BINS = 10
 
@@ -28,6 +28,7 @@ def check(exam: Exam) -> Verdict:
         why = "no promise: too few calibration subjects for a band"
         return Verdict("not_applicable", None, why, exam.record("calibration", {"reason": why}))
     held = _coverages(exam, level)
+    longest = list(held.values())[-1]
     rule = "ridge" if "ridge" in exam.rules else exam.best_rule()
     width = ratio(*(exam.area(_scores(exam, name, level)) for name in ("world", rule)), seed=exam.seed)
     missed = [name for name, c in held.items() if not c.low <= level <= c.high]
@@ -41,22 +42,22 @@ def check(exam: Exam) -> Verdict:
         "pit": dict(zip(exam.horizons.labels(), _pit(exam), strict=True)),
     }
     status = "failed" if missed or width.low > 1 else "passed"
-    return Verdict(status, held["joint"], "; ".join(said), exam.record("calibration", evidence))
+    return Verdict(status, longest, "; ".join(said), exam.record("calibration", evidence))
 
 
 def _coverages(exam: Exam, level: float) -> dict[str, Interval]:
     truth = exam.scaled(exam.asked.truth)
-    hit = np.where(np.isnan(truth), np.nan, inside(*exam.bands("world", "pointwise"), truth))
+    hit = np.where(np.isnan(truth), np.nan, inside(*exam.bands("world"), truth))
     tallies = dict(zip(exam.horizons.labels(), exam.by_horizon("coverage90", hit), strict=True))
-    whole = inside_jointly(*exam.bands("world", "joint"), truth, axis=(1, 2))
-    tallies["joint"] = tally(METRICS["joint90"], whole, exam.units)
+    paths = zip(exam.horizons.labels(), exam.path_coverage("world"), strict=True)
+    tallies |= {f"path to {label}": counted for label, counted in paths}
     return {name: interval(t) for name, t in tallies.items() if len(t.units)}
 
 
 def _scores(exam: Exam, name: str, level: float) -> tuple[Tally, ...]:
     """Interval scores of the world or of a rule at each horizon."""
     truth = exam.scaled(exam.asked.truth)
-    return exam.by_horizon("interval_score", interval_score(*exam.bands(name, "pointwise"), truth, level))
+    return exam.by_horizon("interval_score", interval_score(*exam.bands(name), truth, level))
 
 
 def _pit(exam: Exam) -> list[list[int]]:
