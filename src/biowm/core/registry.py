@@ -3,7 +3,8 @@
 A file `biowm/worlds/patient/tumour.py` that says `@register("worlds", "patient/tumour")` is all a new world
 needs. A model part registers its class under "models" (so that it can be saved) and a function that returns its
 candidates under "candidates" (so that it is raced). Other packages register by entry point (groups
-`biowm.worlds`, `biowm.models`, `biowm.candidates`, `biowm.tasks`, `biowm.gates`), named like the object they offer.
+`biowm.worlds`, `biowm.mechanisms`, `biowm.models`, `biowm.candidates`, `biowm.tasks`, `biowm.gates`), named like the
+object they offer.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal, TypeVar
 
-Group = Literal["worlds", "models", "candidates", "tasks", "gates", "planners"]
+Group = Literal["worlds", "mechanisms", "models", "candidates", "tasks", "gates", "planners"]
 _HOMES = {
     "worlds": "biowm.worlds",
+    "mechanisms": "biowm.core.mechanisms",
     "models": "biowm.models",
     "candidates": "biowm.models",
     "tasks": "biowm.evaluate.tasks",

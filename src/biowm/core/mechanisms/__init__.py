@@ -1,0 +1,1 @@
+"""Shipped mechanisms: small sets of differential equations with units, each from its paper."""
