@@ -61,8 +61,8 @@ class Tracker(eqx.Module):
 
     z, prev: last two readings of each channel (standardised link space); lag: time between them; age: time
     since the last; mean: leaky averages of z; e: leaky averages of each action; given, felt: integrals of
-    the actions and of `e` since each channel's last reading; pending: boluses not yet spread over a step;
-    moments: running count, mean time, mean z, S_tt and S_tz for the subject's own trend.
+    the actions and of `e` since each channel's last reading; total: integral of the actions since the start;
+    pending: boluses not yet spread over a step; moments: running count, mean time, mean z, S_tt and S_tz for the subject's own trend.
     """
 
     clock: Float[Array, ""]
@@ -75,6 +75,7 @@ class Tracker(eqx.Module):
     e: Float[Array, "a k"]
     given: Float[Array, "d a"]
     felt: Float[Array, "d a k"]
+    total: Float[Array, " a"]
     pending: Float[Array, " a"]
     traits: Float[Array, " s"]
     moments: Float[Array, "5 d"]
@@ -97,6 +98,7 @@ def fresh(frame: Frame, traits: Float[Array, " s"]) -> Tracker:
         e=jnp.zeros((a, k)),
         given=jnp.zeros((d, a)),
         felt=jnp.zeros((d, a, k)),
+        total=jnp.zeros(a),
         pending=jnp.zeros(a),
         traits=known,
         moments=jnp.zeros((5, d)),
@@ -124,9 +126,10 @@ def advance(tracker: Tracker, frame: Frame, action: Float[Array, " a"], dt: Floa
         u[:, None] + swing * left,
         tracker.given + (u * safe)[None, :],
         tracker.felt + area[None, :, :],
+        tracker.total + u * safe,
         jnp.zeros_like(tracker.pending),
     )
-    return eqx.tree_at(lambda s: (s.clock, s.age, s.e, s.given, s.felt, s.pending), tracker, moved)
+    return eqx.tree_at(lambda s: (s.clock, s.age, s.e, s.given, s.felt, s.total, s.pending), tracker, moved)
 
 
 def read(tracker: Tracker, z: Float[Array, " d"], mask: Bool[Array, " d"]) -> Tracker:
@@ -161,28 +164,26 @@ def read(tracker: Tracker, z: Float[Array, " d"], mask: Bool[Array, " d"]) -> Tr
 
 
 class Trace(eqx.Module):
-    """A history as the tracker saw it: just before and just after each time, and the doses given so far."""
+    """A history as the tracker saw it: just before and just after each time."""
 
     before: Tracker
     after: Tracker
-    total: Float[Array, "*t a"]
 
 
 def trace(frame: Frame, path: Path, n_actions: int) -> Trace:
     """Run the tracker along one path, stacked along T."""
 
     def body(carry, now):
-        tracker, t0, total = carry
+        tracker, t0 = carry
         t, x = now
         rate, bolus = between(path.plan, t0, t, n_actions)
         dt = jnp.maximum(t - t0, 0.0)
         before = advance(give(tracker, frame, bolus), frame, rate, dt)
         before = jax.tree.map(lambda a, b: jnp.where(t > t0, a, b), before, tracker)
-        total = total + (rate * dt + bolus) / (frame.action_scale * frame.spacing)
         mask = jnp.isfinite(x)
         after = read(before, frame.scale.to_z(jnp.where(mask, x, 1.0)), mask)
         after = jax.tree.map(lambda a, b: jnp.where(jnp.any(mask), a, b), after, before)
-        return (after, t, total), Trace(before, after, total)
+        return (after, t), Trace(before, after)
 
-    start = (fresh(frame, path.traits), path.t[0], jnp.zeros(n_actions))
+    start = (fresh(frame, path.traits), path.t[0])
     return jax.lax.scan(body, start, (path.t, path.x))[1]
