@@ -62,7 +62,8 @@ class Tracker(eqx.Module):
     z, prev: last two readings of each channel (standardised link space); lag: time between them; age: time
     since the last; mean: leaky averages of z; e: leaky averages of each action; given, felt: integrals of
     the actions and of `e` since each channel's last reading; total: integral of the actions since the start;
-    pending: boluses not yet spread over a step; moments: running count, mean time, mean z, S_tt and S_tz for the subject's own trend.
+    pending: boluses not yet spread over a step; moments: running count, mean time, mean z, S_tt and S_tz for the
+    subject's own trend.
     """
 
     clock: Float[Array, ""]
