@@ -67,9 +67,7 @@ def read_curves(path: Path, content: bytes) -> tuple[pd.DataFrame, Shaped[np.nda
     return pd.DataFrame(records, columns=pd.Index(COLUMNS, dtype=object)), np.array(places, dtype=object)
 
 
-def _curves(
-    path: Path, title: str, rows: Iterable[tuple[Any, ...]]
-) -> Iterator[tuple[str, _Block, str, list[float]]]:
+def _curves(path: Path, title: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, _Block, str, list[float]]]:
     """Each curve of a sheet: its name, its block, where it is, and its values."""
     block = _Block()
     for n, cells in enumerate(rows, start=1):
