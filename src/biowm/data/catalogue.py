@@ -78,6 +78,18 @@ SETS = (
         inside="data",
         keep="",
     ),
+    KnownSet(
+        name="glioma",
+        title="Two glioma lines under fractionated radiotherapy, 638 wells (Liu et al.)",
+        folder="tissue/glioma_rt",
+        files="raw_data_fractionated.xlsx",
+        sha256="377605ef6ed76c7df13fb8c421dfc0dbfd6df50d6fe5532e1596311a8038a801",
+        licence="none stated: cite the paper, do not redistribute",
+        cite="doi:10.3389/fonc.2022.811415",
+        archive=_github("JunyanReplica/gliomaRadiationModel", "da9387f185a156d86940046c68b000d3d265b153"),
+        inside="data",
+        keep="",
+    ),
 )
 
 

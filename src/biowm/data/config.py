@@ -198,7 +198,7 @@ class StudyConfig(Keys):
 
     study: str = "study"
     table: str
-    format: Literal["csv", "tsv", "parquet", "xlsx"] | None = None
+    format: Literal["csv", "tsv", "parquet", "xlsx", "curves"] | None = None
     columns: tuple[str, ...] | None = None
     na: tuple[Text, ...] = ()
     regime: Literal["path"] = "path"
@@ -234,7 +234,7 @@ class StudyConfig(Keys):
     @classmethod
     def _known_format(cls, value: Any) -> Any:
         if value in ("nonmem", "h5ad", "meds"):
-            raise ValueError(f"format {value!r} is not built yet; expected csv, tsv, parquet or xlsx")
+            raise ValueError(f"format {value!r} is not built yet; expected csv, tsv, parquet, xlsx or curves")
         return value
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Int, Shaped
 
 from biowm.core.errors import BadInput, place
 
+from .curves import read_curves
 from .faults import fault
 from .keys import closest
 
@@ -138,6 +139,8 @@ def _read_one(
         if kind == "parquet":
             frame = pd.read_parquet(io.BytesIO(content)).reset_index(drop=True)
             return frame.rename(columns=str), np.arange(1, len(frame) + 1, dtype=object)
+        if kind == "curves":
+            return read_curves(path, content)
         if kind == "xlsx":
             return _read_xlsx(path, content, columns, repairs)
         return _read_text(path, content, kind, columns, repairs)
