@@ -38,7 +38,7 @@ def _trace(frame: Frame, paths: Path, n_actions: int) -> Trace:
     return jax.vmap(lambda path: trace(frame, path, n_actions))(paths)
 
 
-def _traces(frame: Frame, paths: Path, n_actions: int) -> Trace:
+def traces(frame: Frame, paths: Path, n_actions: int) -> Trace:
     """Traces of all paths, a chunk at a time so that one compiled program serves any number."""
     n = paths.t.shape[0]
     parts = []
@@ -58,11 +58,11 @@ def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float) -> Pairs
         subject, time = subject[keep], time[keep]
     who, place = np.unique(subject, return_inverse=True)
     group = take(paths, who)
-    traces = _traces(frame, group, n_actions)
+    found = traces(frame, group, n_actions)
     t = np.asarray(group.t, np.float64) / frame.spacing
     z = np.asarray(jax.vmap(jax.vmap(frame.scale.to_z))(group.x))
-    total = np.asarray(traces.after.total, np.float64)
-    start = jax.tree.map(lambda leaf: np.asarray(leaf)[place, time], traces.after)
+    total = np.asarray(found.after.total, np.float64)
+    start = jax.tree.map(lambda leaf: np.asarray(leaf)[place, time], found.after)
     nodes = _nodes(longest / frame.spacing)
     shape = (len(subject), len(nodes), z.shape[2])
     out_z, lead, valid = np.zeros(shape), np.ones(shape), np.zeros(shape, bool)
