@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 
-import jax.numpy as jnp
 import numpy as np
 
 from biowm.core.path import Path, stack
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
-from biowm.models.blend import Blend
+from biowm.models.blend import blend
 from biowm.models.candidate import Candidate, Material, material
 from biowm.train.candidates import entrants
 
@@ -58,12 +57,11 @@ def tiny_material() -> Material:
 
 @functools.cache
 def learned(name: str):
-    """A candidate of the race, fitted to a tiny cohort; `blend` mixes two of them."""
+    """A candidate of the race, fitted to a tiny cohort; `blend` mixes four of them."""
     if name != "blend":
         return ALL[name].fit(tiny_material())
-    names = ("direct", "knn")
-    weights = jnp.asarray([0.6, 0.4], jnp.float32)
-    return Blend(SPEC, 1.0, names, tuple(learned(n) for n in names), weights)
+    weights = {"mixed(none)": 0.3, "mixed(full)": 0.2, "direct": 0.3, "knn": 0.2}
+    return blend(SPEC, {n: learned(n) for n in weights}, weights)
 
 
 def few(*names: str) -> tuple[Candidate, ...]:

@@ -17,7 +17,8 @@ from .rollout import assimilate, at, rollout
 from .schedule import Schedule
 from .world import World
 
-_FEW, _MANY, _TIMES = 8, 64, 16  # queries a chunk, and the least number of times: few shapes, few compilations
+# Queries a chunk, draws a block, and the least number of times: few shapes, few compilations, bounded memory.
+_FEW, _MANY, _BLOCK, _TIMES = 8, 64, 64, 16
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Queries:
 @eqx.filter_jit
 def _ask(
     world: World, paths: Path, subject: jax.Array, origin: jax.Array, times: jax.Array, plans: Schedule,
-    keys: Key[Array, " q"], draws: int,
+    keys: Key[Array, " q"], first: jax.Array, draws: int,
 ) -> jax.Array:  # fmt: skip
     beliefs = jax.vmap(lambda path: assimilate(world, path))(paths)
 
     def one(s, o, when, plan, key):
         belief = jax.tree.map(lambda leaf: leaf[s, o], beliefs)
-        return rollout(world, belief, plan, when, key=key, draws=draws)
+        return rollout(world, belief, plan, when, key=key, draws=draws, first=first)
 
     return jax.vmap(one)(subject, origin, times, plans, keys)
 
@@ -58,9 +59,10 @@ def forecast(
 ) -> Float[np.ndarray, "q n h d"]:
     """Draws of every query's future, free-running under the paths' own schedule or `plans` (one a query).
 
-    Queries go in chunks of a fixed size, so that one compiled program serves any number of them; subjects are
-    filtered once a chunk and shared by their queries. The noise of a query depends on (key, subject, draw, time),
-    so that the same subject under two schedules shares it. `progress` is called with the number of queries done.
+    Queries go in chunks and draws in blocks of a fixed size, so that one compiled program serves any number of them;
+    subjects are filtered once a chunk and shared by their queries. The noise of a query depends on (key, subject,
+    draw, time), so that the same subject under two schedules shares it. `progress` is called with the number of
+    queries done.
     """
     order = np.argsort(queries.subject, kind="stable")
     n_query, n_time = queries.times.shape
@@ -79,8 +81,10 @@ def forecast(
         asked = take(paths, queries.subject[full]).plan if plans is None else take(plans, full)
         keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.asarray(queries.subject[full]))
         origin, when = jnp.asarray(queries.origin[full]), jnp.asarray(times[full])
-        got = _ask(world, group, jnp.asarray(place), origin, when, asked, keys, draws)
-        out[rows] = np.asarray(got)[: len(rows), :, :n_time]
+        for first in range(0, draws, _BLOCK):
+            block = min(_BLOCK, draws)
+            got = _ask(world, group, jnp.asarray(place), origin, when, asked, keys, jnp.int32(first), block)
+            out[rows, first : first + block] = np.asarray(got)[: len(rows), : draws - first, :n_time]
         if progress is not None:
             progress(start + len(rows))
     return out

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from .path import Path
 from .schedule import Schedule, between
@@ -21,7 +21,7 @@ from .world import Belief, Moment, State, World
 _DRAW, _READ = 1, 2  # streams of noise: drawing the state, taking a reading (stepping uses the time alone)
 
 
-def _at(key: PRNGKeyArray, t: Float[Array, ""]) -> PRNGKeyArray:
+def noise_at(key: PRNGKeyArray, t: Float[Array, ""]) -> PRNGKeyArray:
     """The key of the noise at absolute time `t`."""
     return jax.random.fold_in(key, jax.lax.bitcast_convert_type(t.astype(jnp.float32), jnp.uint32))
 
@@ -46,7 +46,7 @@ def unroll(
 
     def body(now: State, until: Float[Array, ""]) -> tuple[State, Float[Array, " d"]]:
         rate, bolus = between(plan, now.t, until, n_actions)
-        noise = _at(key, until)
+        noise = noise_at(key, until)
         after = world.step(world.impulse(now, bolus), rate, jnp.maximum(until - now.t, 0.0), key=noise)
         after = _keep(_now(after, until), now, until > now.t)
         reading = world.observe(after).sample(key=jax.random.fold_in(noise, _READ))
@@ -55,17 +55,25 @@ def unroll(
     return jax.lax.scan(body, state, times)
 
 
-def draw_states(world: World, belief: Belief, *, key: PRNGKeyArray, draws: int) -> State:
-    """`draws` states from one belief (leading axis: draws); draw i depends on (key, i) alone."""
-    keys = _draw_keys(key, draws)
+def draw_states(
+    world: World, belief: Belief, *, key: PRNGKeyArray, draws: int, first: Int[Array, ""] | int = 0
+) -> State:
+    """`draws` states from one belief (leading axis), from number `first` on; draw i depends on (key, i) alone."""
+    keys = _draw_keys(key, draws, first)
     return jax.vmap(lambda k: world.draw(belief, key=jax.random.fold_in(k, _DRAW)))(keys)
 
 
 def resume(
-    world: World, states: State, plan: Schedule, times: Float[Array, " t"], *, key: PRNGKeyArray
+    world: World,
+    states: State,
+    plan: Schedule,
+    times: Float[Array, " t"],
+    *,
+    key: PRNGKeyArray,
+    first: Int[Array, ""] | int = 0,
 ) -> tuple[State, Float[Array, "n t d"]]:
     """Go on from drawn states under the same key: what `rollout` does after drawing."""
-    keys = _draw_keys(key, states.t.shape[0])
+    keys = _draw_keys(key, states.t.shape[0], first)
     return jax.vmap(lambda s, k: unroll(world, s, plan, times, key=k))(states, keys)
 
 
@@ -77,12 +85,15 @@ def rollout(
     *,
     key: PRNGKeyArray,
     draws: int,
+    first: Int[Array, ""] | int = 0,
 ) -> Float[Array, "n t d"]:
     """`draws` futures of one subject at `times` (absolute, world clock), free-running under `plan`.
 
+    Draw i depends on (key, i) alone, so many draws may be made in blocks: `first` is the number of the first.
     Returns readings in the channels' units. Callers vmap over subjects and candidate schedules and jit.
     """
-    return resume(world, draw_states(world, belief, key=key, draws=draws), plan, times, key=key)[1]
+    states = draw_states(world, belief, key=key, draws=draws, first=first)
+    return resume(world, states, plan, times, key=key, first=first)[1]
 
 
 def assimilate(world: World, path: Path, until: Float[Array, ""] | None = None) -> Belief:
@@ -111,8 +122,9 @@ def at(beliefs: Belief, index: Array | int) -> Belief:
     return jax.tree.map(lambda leaf: leaf[index], beliefs)
 
 
-def _draw_keys(key: PRNGKeyArray, draws: int) -> Key[Array, " n"]:
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(draws, dtype=jnp.uint32))
+def _draw_keys(key: PRNGKeyArray, draws: int, first: Int[Array, ""] | int) -> Key[Array, " n"]:
+    numbers = jnp.arange(draws, dtype=jnp.uint32) + jnp.asarray(first, jnp.uint32)
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
 
 
 def time_grid(start: float, wanted: np.ndarray, spacing: float) -> tuple[Float[np.ndarray, " t"], np.ndarray]:

@@ -101,7 +101,8 @@ def _rows(chosen: Task, setting: Setting, seeds: int, said: Callable[[str], None
             for (split, metric), found in chosen.score(answer.prediction, problem).items():
                 tallies[answer.name, answer.role, split, metric].append(found)
     pooled = {key: average(parts) for key, parts in tallies.items()}
-    return [row(*key, interval(found)) for key, found in pooled.items() if len(found.units)]
+    rows = [row(*key, interval(found)) for key, found in pooled.items() if len(found.units)]
+    return [*rows, *chosen.beside(pooled, setting)]
 
 
 def winners(result: Result) -> list[str]:

@@ -82,13 +82,22 @@ class Tally:
 
 
 def tally(
-    metric: Metric, loss: Float[np.ndarray, " q"] | Bool[np.ndarray, " q"], units: Sequence[str] | np.ndarray
+    metric: Metric,
+    loss: Float[np.ndarray, " q"] | Bool[np.ndarray, " q"],
+    units: Sequence[str] | np.ndarray,
+    *,
+    weights: Float[np.ndarray, " q"] | None = None,
 ) -> Tally:
-    """Sum losses by unit; missing (NaN) losses and units without any are left out."""
+    """Sum losses by unit; missing (NaN) losses and units without any are left out.
+
+    `weights`: how many forecasts each loss stands for (default 1 each).
+    """
     loss, units = np.asarray(loss, float), np.asarray(units)
     seen = np.isfinite(loss)
+    stands = np.ones(len(loss)) if weights is None else weights
     names, place = np.unique(units[seen], return_inverse=True)
-    return Tally(metric, names, _sums(place, loss[seen], len(names)), _sums(place, np.ones(seen.sum()), len(names)))
+    total, count = (_sums(place, v[seen], len(names)) for v in (loss * stands, stands))
+    return Tally(metric, names, total, count)
 
 
 def _sums(place: np.ndarray, values: np.ndarray, n: int) -> Float[np.ndarray, " u"]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, TypeVar
 
-from biowm.core.interval import Role
+from biowm.core.interval import Role, Row
 
 from .metrics import Tally
 
 Effort = Literal["quick", "default", "full"]
 Problem = TypeVar("Problem")
 Prediction = TypeVar("Prediction")
+Pooled = Mapping[tuple[str, Role, str, str], Tally]  # by name, role, split and metric, over all seeds
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,7 @@ class Task(ABC, Generic[Problem, Prediction]):
     def scope(self, setting: Setting) -> str:
         """What of the task a setting runs, where that is not all of it."""
         return ""
+
+    def beside(self, pooled: Pooled, setting: Setting) -> Iterable[Row]:
+        """Rows besides the tallies' own: ratios between contenders, figures quoted from elsewhere."""
+        return ()

@@ -26,12 +26,12 @@ from biowm.core.record import Record, digest, record_from_json, versions
 from biowm.core.schedule import Schedule
 from biowm.core.spec import WorldSpec, spec_from_json, spec_to_json
 from biowm.core.world import World
+from biowm.models.blend import blend
 from biowm.models.scale import Scale
 from biowm.models.tracker import Frame
 
 from .calibrate import Calibration
 from .envelope import Envelope
-from .fit import blend
 from .fitted import Cohort, Fitted
 from .horizons import Horizons
 from .race import Race, RaceRow
@@ -58,7 +58,10 @@ def save_fitted(fitted: Fitted, folder: File, *, keep_data: bool = True) -> None
         "study": fitted.study,
         "race": dataclasses.asdict(fitted.race),
         "members": {name: _encode(world, f"members/{name}", arrays) for name, world in fitted.members.items()},
-        "halves": [_half(fitted, i, arrays) for i in range(2)],
+        "halves": [
+            {name: _encode(world, f"halves/{i}/{name}", arrays) for name, world in half.items()}
+            for i, half in enumerate(fitted.half_members)
+        ],
         "envelope": _encode_fields(fitted.envelope, "envelope", arrays),
     }
     files = {
@@ -93,6 +96,7 @@ def load_fitted(folder: File | str) -> Fitted:
         arrays = load(files[_NAMES["weights"]])
         spec = spec_from_json(body["spec"])
         members = {name: _world(data, arrays, spec) for name, data in body["members"].items()}
+        first, second = ({name: _world(data, arrays, spec) for name, data in half.items()} for half in body["halves"])
         race = _race(body["race"])
         calibrations = _read_calibrations(json.loads(files[_NAMES["calibration"]]), members)
         rows = tuple(Row(**r) for r in json.loads(files[_NAMES["metrics"]])["rows"])
@@ -112,7 +116,7 @@ def load_fitted(folder: File | str) -> Fitted:
             rules_calibration=calibrations,
             horizons=Horizons(**horizons),
             envelope=_envelope(body["envelope"], arrays),
-            halves=(_read_half(body, 0, arrays, spec, race), _read_half(body, 1, arrays, spec, race)),
+            half_members=(first, second),
             cohort=cohort,
             rows=rows,
             record=record,
@@ -238,19 +242,6 @@ def _world(data: dict[str, Any], arrays: Arrays, spec: WorldSpec) -> World:
     if not isinstance(world, World):
         raise TypeError(f"found a {type(world).__name__}, expected a world")
     return world
-
-
-def _half(fitted: Fitted, i: int, arrays: Arrays) -> dict[str, Any]:
-    """The members of one half-blend; the weights are those of the race."""
-    names = tuple(fitted.race.weights())
-    world = fitted.halves[i]
-    parts = (world,) if len(names) == 1 else world.members  # type: ignore[attr-defined]
-    return {name: _encode(w, f"halves/{i}/{name}", arrays) for name, w in zip(names, parts, strict=True)}
-
-
-def _read_half(body: dict[str, Any], i: int, arrays: Arrays, spec: WorldSpec, race: Race) -> World:
-    members = {name: _world(data, arrays, spec) for name, data in body["halves"][i].items()}
-    return blend(spec, members, race.weights())
 
 
 def _race(data: dict[str, Any]) -> Race:

@@ -16,7 +16,7 @@ from biowm.core.path import Path, take
 from biowm.core.record import Record, digest, digest_arrays
 from biowm.core.spec import WorldSpec, spec_to_json
 from biowm.core.world import World
-from biowm.models.blend import Blend
+from biowm.models.blend import blend
 from biowm.models.candidate import Candidate, Material, material
 
 from .calibrate import Calibration, calibrate
@@ -94,6 +94,7 @@ def fit_paths(
     wanted = {c.name for c in candidates if c.is_rule} | set(race.weights()) | set(dict(race.rules_free))
     members = _fit_members([c for c in candidates if c.name in wanted], ready, tell, 0.75, 0.15)
     world = blend(spec, members, race.weights())
+    whole = {name: members[name] for name in race.weights()}
     return Fitted(
         spec=spec,
         world=world,
@@ -105,7 +106,7 @@ def fit_paths(
         | {"world:no-rules": trust(dict(race.rules_free))},
         horizons=horizons,
         envelope=envelope(spec, scale, paths, horizons.longest(job.spacing)),
-        halves=_halves(job, candidates, race, tell) if halves else (world, world),
+        half_members=_halves(job, candidates, race, tell) if halves else (whole, whole),
         cohort=None,
         rows=(),
         record=_record(job, candidates, race),
@@ -121,15 +122,6 @@ def mixture(draws: dict[str, Float[np.ndarray, "q n h d"]], weights: dict[str, f
     for name in sorted(share, key=lambda k: count[k] - share[k])[:short]:
         count[name] += 1
     return np.concatenate([draws[name][:, :k] for name, k in count.items() if k > 0], axis=1)
-
-
-def blend(spec: WorldSpec, members: dict[str, World], weights: dict[str, float]) -> World:
-    """The blend of the members with weight; a single one needs no blend around it."""
-    names = tuple(weights)
-    if len(names) == 1:
-        return members[names[0]]
-    chosen = tuple(members[name] for name in names)
-    return Blend(spec, chosen[0].spacing, names, chosen, jnp.asarray([weights[n] for n in names], jnp.float32))
 
 
 def _folds(job: Job) -> list[Int[np.ndarray, " _"]]:
@@ -197,8 +189,10 @@ def _fit_members(
     return members
 
 
-def _halves(job: Job, candidates: Sequence[Candidate], race: Race, tell: Progress) -> tuple[World, World]:
-    """Two blends with the race's weights, each fitted on one half of the units."""
+def _halves(
+    job: Job, candidates: Sequence[Candidate], race: Race, tell: Progress
+) -> tuple[dict[str, World], dict[str, World]]:
+    """The members of the blend, fitted on each half of the units."""
     names = sorted(set(job.units))
     order = np.random.default_rng([job.seed, 2]).permutation(len(names))
     first = {names[u] for u in order[: len(names) // 2]}
@@ -209,8 +203,7 @@ def _halves(job: Job, candidates: Sequence[Candidate], race: Race, tell: Progres
         ready = material(
             job.spec, take(job.paths, np.flatnonzero(mask)), job.spacing, job.horizons.longest(job.spacing)
         )
-        members = _fit_members(chosen, ready, tell, 0.9 + 0.04 * i, 0.04)
-        worlds.append(blend(job.spec, members, race.weights()))
+        worlds.append(_fit_members(chosen, ready, tell, 0.9 + 0.04 * i, 0.04))
     return worlds[0], worlds[1]
 
 

@@ -10,6 +10,7 @@ from biowm.core.path import Path
 from biowm.core.record import Record
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
+from biowm.models.blend import blend
 
 from .calibrate import Calibration
 from .envelope import Envelope
@@ -38,10 +39,9 @@ class Cohort:
 class Fitted:
     """A fitted world with its trust: `world` is the blend, `rules_free` the same without the simple rules.
 
-    `members` holds every simple rule and every variant that earned weight, `halves` two blends fitted on
-    disjoint halves of the subjects (for promises that are not made by the model that planned), `rows` the
-    held-out metrics. `cohort` is None where the histories were left out; `study` is the description of the
-    study's table (JSON), by which a new history is read.
+    `members` holds every simple rule and every variant that earned weight, `half_members` those of the blend
+    fitted on each of two disjoint halves of the subjects, `rows` the held-out metrics. `cohort` is None where the
+    histories were left out; `study` is the description of the study's table (JSON), by which a new history is read.
     """
 
     spec: WorldSpec
@@ -53,8 +53,14 @@ class Fitted:
     rules_calibration: Mapping[str, Calibration]
     horizons: Horizons
     envelope: Envelope
-    halves: tuple[World, World]
+    half_members: tuple[Mapping[str, World], Mapping[str, World]]
     cohort: Cohort | None
     rows: tuple[Row, ...]
     record: Record
     study: str | None = None
+
+    @property
+    def halves(self) -> tuple[World, World]:
+        """The blends of the two halves, for promises that are not made by the model that planned."""
+        first, second = (blend(self.spec, dict(half), self.race.weights()) for half in self.half_members)
+        return first, second

@@ -33,5 +33,5 @@ def arrays(fitted: Fitted) -> list[np.ndarray]:
     """Every array of the models of a fit."""
     import jax
 
-    parts = (fitted.world, fitted.rules_free, dict(fitted.members), fitted.halves)
+    parts = (fitted.world, fitted.rules_free, dict(fitted.members), fitted.half_members)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(parts)]

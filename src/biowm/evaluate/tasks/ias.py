@@ -161,9 +161,9 @@ def _path(table: pd.DataFrame) -> Path:
 
 
 def _stacked(problem: Problem, patients: Sequence[int], spec: WorldSpec) -> Path:
-    """The paths of some patients, without the treatment where the spec knows none."""
-    paths = [problem.paths[i] for i in patients]
-    return stack(paths if spec.actions else [replace(path, plan=schedule([])) for path in paths])
+    """The paths of some patients, padded alike in all folds, without the treatment where the spec knows none."""
+    paths = problem.paths if spec.actions else [replace(path, plan=schedule([])) for path in problem.paths]
+    return take(stack(paths), list(patients))
 
 
 def _role(name: str) -> Role:

@@ -1,0 +1,283 @@
+"""Task `tumour-cf`: what would a tumour do under another treatment? Simulated patients, treated by size (confounded).
+
+The generator is a published one (doi:10.1038/s41598-017-13646-z, arXiv:2002.04083), and no contender but the floors is
+told its equations. For gamma 0 to 4 (how strongly size decides on treatment) 2,000 patients are learned from and 400 are
+asked about: after the reading of a day, all four treatments of that day (`one-step`), and the next five days under each
+of ten random sequences (`random`) and under one single treatment on each of the days (`sliding`, ten). As in the
+published benchmark `tau2` to `tau6` are the first to the fifth of these days (its count starts with the day that led to
+the last reading). The sequences are asked from day 1 on: on day 0 nothing is known of a patient.
+
+Errors are 100 sqrt(mean over days of the mean squared error)/1150.35, the volume at death; `crps` and `regret` (the true
+volume under the treatment that looks best, minus that under the best) are in the same percents. Every patient is asked
+on one day of each of seven stretches of days (0, 1, 2, 3-4, 5-8, 9-20, 21-58), drawn by seed, and counts for all the
+days of the stretch: an unbiased estimate of the mean over all days, at an eighth of the cost. Forecasts are cut at the
+range that the channel declares.
+
+Rows: the race's own rules (`ridge` is the ridge-VAR in log space), `world` and `world:no-rules`; `bayes`, the filter that
+knows equations, prior and noise: its likelihood is censored at death and recovery, which changes no score, because
+nobody is asked after either; `oracle`, which knows the patient's rates and state as well. Variants: `published` keeps
+the generator's defects (see `worlds/patient/cohort.py`; the futures end neither by death nor by recovery), and
+`saturating`, `delay` and `clone` bend the equations (`worlds/patient/variants.py`), for which there is no Bayes filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from biowm.core.interval import Role, Row, row
+from biowm.core.path import Path
+from biowm.core.registry import register
+from biowm.core.schedule import Schedule
+from biowm.core.scores import crps, inside, rank_quantile
+from biowm.core.world import World
+from biowm.train.calibrate import Calibration, band
+from biowm.train.fit import fit_paths
+from biowm.train.fitted import Fitted
+from biowm.train.horizons import Horizons
+from biowm.worlds.patient.cohort import branches, cohort, courses, daily
+from biowm.worlds.patient.tumour import DEATH, SPEC, Tumour
+from biowm.worlds.patient.variants import VARIANTS
+
+from ..metrics import METRICS, Tally, ratio, tally
+from ..task import Answer, Pooled, Setting, Task
+from ._branching import futures
+from ._published import quoted
+
+DAYS, AHEAD = 60, 5
+STRETCHES = ((0, 1), (1, 2), (2, 3), (3, 5), (5, 9), (9, 21), (21, DAYS - 1))
+RULES = ("persistence", "mean", "trend", "direct", "knn", "ridge")
+HORIZONS = Horizons("clock", tuple(float(day) for day in range(1, AHEAD + 1)), "d")
+_SLIDING, _RANDOM = slice(0, 10), slice(11, 21)
+_FOUR = [1, 0, 5, 10]  # on the first day: nothing, chemo, radio, both
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The patients of one gamma: whom to learn from, whom to ask, about which days and plans, and what happens.
+
+    `plans` are 21 a question: a single chemo or radio on each of five days, both on the first, ten random ones.
+    `weight` is how many days a question stands for, over all asked on such days; 0 where a patient is gone.
+    """
+
+    name: str
+    train: Path
+    test: Path
+    origin: Int[np.ndarray, "n o"]
+    weight: Float[np.ndarray, "n o"]
+    given: Bool[np.ndarray, "n o p h 2"]
+    truth: Float[np.ndarray, "n o p h"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One trial a gamma, the world that made them (`after` the questions: another one), and its own forecaster's name."""
+
+    trials: tuple[Trial, ...]
+    world: Tumour
+    after: Tumour
+    plain: bool
+    seed: int
+    draws: int
+
+
+@dataclass(frozen=True)
+class Told:
+    """A contender's answers to one trial, and their CRPS, all in % of the volume at death."""
+
+    trial: int
+    mean: Float[np.ndarray, "n o p h"]
+    low: Float[np.ndarray, "n o p h"]
+    high: Float[np.ndarray, "n o p h"]
+    crps: Float[np.ndarray, "n o p h"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of the task is run."""
+
+    gammas: tuple[int, ...]
+    train: int
+    test: int
+    draws: int
+
+
+SIZES = {
+    "quick": Size((0, 3), 400, 100, 21),
+    "default": Size((0, 1, 2, 3, 4), 2_000, 400, 43),
+    "full": Size((0, 1, 2, 3, 4), 10_000, 1_000, 43),
+}
+
+
+@register("tasks", "tumour-cf")
+class TumourCf(Task[Problem, Told]):
+    """Tumours under chemotherapy and radiotherapy: counterfactual volumes one to five days ahead."""
+
+    version = "1"
+    primary = "nrmse"
+    variants = ("published", *VARIANTS)
+
+    def make(self, seed: int, setting: Setting) -> Problem:
+        """Cohorts, questions and truths of every gamma."""
+        return make(seed, setting.variant, SIZES[setting.effort])
+
+    def scope(self, setting: Setting) -> str:
+        """Quick runs do two gammas with fewer patients."""
+        size = SIZES[setting.effort]
+        parts = [] if setting.variant is None else [f"variant {setting.variant}"]
+        if setting.effort != "default":
+            parts.append(f"{setting.effort}: gammas {size.gammas}, {size.train} training and {size.test} test patients")
+        return "; ".join(parts)
+
+    def contend(self, problem: Problem) -> Iterator[Answer[Told]]:
+        """Of each gamma the rules, the worlds and the floors."""
+        for i, trial in enumerate(problem.trials):
+            fitted = fit_paths(SPEC, trial.train, HORIZONS, seed=problem.seed, halves=False)
+            for name in (*RULES, "world", "world:no-rules"):
+                role: Role = "ours" if name.startswith("world") else "baseline"
+                yield Answer(name, role, _learned(problem, i, fitted, name))
+            if problem.plain:
+                yield Answer("bayes", "floor", _bayes(problem, i))
+            yield Answer("oracle", "floor", _oracle(problem, i))
+
+    def score(self, prediction: Told, problem: Problem) -> Mapping[tuple[str, str], Tally]:
+        """Tallies by patient; a patient counts by the days its questions stand for."""
+        trial = problem.trials[prediction.trial]
+        found = {}
+        for split, options, lead, late in splits(trial.name):
+            truth = 100 / DEATH * trial.truth[:, :, options, lead]
+            mean = prediction.mean[:, :, options, lead]
+            low, high = prediction.low[:, :, options, lead], prediction.high[:, :, options, lead]
+            chosen = np.take_along_axis(truth, mean.argmin(-1)[..., None], axis=-1)[..., 0]
+            losses = {
+                ("nrmse", "rmse"): ((mean - truth) ** 2).mean(-1),
+                ("crps", "crps"): prediction.crps[:, :, options, lead].mean(-1),
+                ("coverage90", "coverage90"): inside(low, high, truth).mean(-1),
+                ("regret", "mae"): chosen - truth.min(-1),
+            }
+            weight = trial.weight * (trial.origin > 0) if late else trial.weight
+            asked = weight > 0
+            units = np.repeat([f"{problem.seed}/{i}" for i in range(len(asked))], asked.sum(1))
+            share = weight[asked] * asked.sum() / weight.sum()
+            for (name, kind), loss in losses.items():
+                found[split, name] = tally(METRICS[kind], loss[asked], units, weights=share)
+        return found
+
+    def beside(self, pooled: Pooled, setting: Setting) -> Iterable[Row]:
+        """Ratios to the floor, paired by patient, and what was published about the defective generator."""
+        for (name, role, split, metric), ours in pooled.items():
+            floor = pooled.get(("bayes", "floor", split, metric))
+            if metric == "nrmse" and role != "floor" and floor is not None:
+                yield row(name, role, split, "nrmse_ratio", ratio(ours, floor))
+        if setting.variant in (None, "published"):
+            splits_run = {split for _, _, split, _ in pooled}
+            yield from (r for r in quoted() if r.split in splits_run)
+
+
+def splits(trial: str) -> Iterator[tuple[str, slice | list[int], int, bool]]:
+    """Of each split its name, its plans, the day that is scored (from 0), and whether day 0 is left out."""
+    yield f"{trial}/one-step", _FOUR, 0, False
+    for kind, options in (("random", _RANDOM), ("sliding", _SLIDING)):
+        for lead in range(AHEAD):
+            yield f"{trial}/{kind}/tau{lead + 2}", options, lead, True
+
+
+def make(seed: int, variant: str | None, size: Size) -> Problem:
+    """The problem of one seed at a given size."""
+    world = VARIANTS.get(variant or "", Tumour())
+    after = replace_ends(world) if variant == "published" else world
+    published = variant == "published"
+    trials = []
+    for gamma in size.gammas:
+        key = jax.random.fold_in(jax.random.key(seed), gamma)
+        learn, ask = jax.random.split(key)
+        train = cohort(learn, size.train, gamma, world=world, policy="published-train" if published else "corrected")
+        test = cohort(ask, size.test, gamma, world=world, policy="published-test" if published else "corrected")
+        rng = np.random.default_rng([seed, gamma])
+        origin = np.stack([rng.integers(*days, size.test) for days in STRETCHES], axis=1)
+        given = _plans(rng, origin.shape)
+        truth = np.asarray(branches(ask, daily(test.plan, DAYS), origin, given, world=world, after=after))
+        trials.append(Trial(f"gamma{gamma}", train, test, origin, _weights(test, origin), given, truth))
+    return Problem(tuple(trials), world, after, variant in (None, "published"), seed, size.draws)
+
+
+def replace_ends(world: Tumour) -> Tumour:
+    """The same world without death and recovery."""
+    return Tumour(world.spec, world.spacing, world.saturation, world.delay, world.clone, ends=False)
+
+
+def _plans(rng: np.random.Generator, shape: tuple[int, ...]) -> Bool[np.ndarray, "n o p h 2"]:
+    """The 21 plans of every question."""
+    given = np.zeros((*shape, 21, AHEAD, 2), bool)
+    for day in range(AHEAD):
+        given[:, :, day, day, 0] = given[:, :, AHEAD + day, day, 1] = True
+    given[:, :, 10, 0] = True
+    given[:, :, _RANDOM] = rng.integers(0, 2, (*shape, 10, AHEAD, 2))
+    return given
+
+
+def _weights(test: Path, origin: Int[np.ndarray, "n o"]) -> Float[np.ndarray, "n o"]:
+    """The days of each stretch shared among the patients who are there (alive and not recovered) on theirs."""
+    volume = np.take_along_axis(test.x[:, :, 0], origin, axis=1)
+    there = np.isfinite(volume) & (volume > 0) & (volume < np.float32(DEATH))
+    lengths = np.array([stop - start for start, stop in STRETCHES])
+    return there * lengths / np.maximum(there.sum(0), 1)
+
+
+def _asked(trial: Trial) -> Schedule:
+    """The plans as schedules [n, o, p, k] that start on the day of the question."""
+    shape = trial.given.shape[:3]
+    plan = courses(trial.given.reshape(-1, AHEAD, 2))
+    start = np.repeat(trial.origin.reshape(-1), shape[2]).astype(np.float32)[:, None]
+    plan = Schedule(plan.card, plan.dose, plan.onset + start, plan.stop + start, plan.assigned)
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, -1), plan)
+
+
+def _futures(problem: Problem, index: int, world: World) -> Float[np.ndarray, "n o p draws h"]:
+    trial = problem.trials[index]
+    key = jax.random.fold_in(jax.random.key(problem.seed), 1)
+    drawn = futures(world, trial.test, trial.origin, _asked(trial), key=key, draws=problem.draws, days=AHEAD)
+    return np.clip(drawn, 0.0, DEATH) if problem.after.ends else drawn
+
+
+def _learned(problem: Problem, index: int, fitted: Fitted, name: str) -> Told:
+    world, calibration = _member(fitted, name)
+    drawn = _futures(problem, index, world)
+    leads = np.broadcast_to(np.arange(1.0, AHEAD + 1), (*drawn.shape[:3], AHEAD))
+    _, low, high = band(calibration, SPEC, drawn[..., None], leads, "pointwise")
+    return _told(problem, index, drawn, low[..., 0], high[..., 0])
+
+
+def _member(fitted: Fitted, name: str) -> tuple[World, Calibration]:
+    if name == "world":
+        return fitted.world, fitted.calibration
+    world = fitted.rules_free if name == "world:no-rules" else fitted.members[name]
+    return world, fitted.rules_calibration[name]
+
+
+def _bayes(problem: Problem, index: int) -> Told:
+    drawn = _futures(problem, index, problem.after)
+    return _told(problem, index, drawn, rank_quantile(drawn, 0.05, 3), rank_quantile(drawn, 0.95, 3))
+
+
+def _oracle(problem: Problem, index: int) -> Told:
+    """Futures of the true state under other luck."""
+    trial = problem.trials[index]
+    ask = jax.random.split(jax.random.fold_in(jax.random.key(problem.seed), int(trial.name[5:])))[1]
+    past = daily(trial.test.plan, DAYS)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(problem.seed), 2), problem.draws)
+    drawn = [
+        np.asarray(branches(ask, past, trial.origin, trial.given, world=problem.world, after=problem.after, luck=key))
+        for key in keys
+    ]
+    drawn = np.stack(drawn, axis=3)
+    return _told(problem, index, drawn, rank_quantile(drawn, 0.05, 3), rank_quantile(drawn, 0.95, 3))
+
+
+def _told(problem: Problem, index: int, drawn: np.ndarray, low: np.ndarray, high: np.ndarray) -> Told:
+    scale, truth = 100 / DEATH, problem.trials[index].truth
+    return Told(index, scale * drawn.mean(3), scale * low, scale * high, scale * crps(drawn, truth, axis=3))
