@@ -32,6 +32,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 ANY = "any"
+_UNROLLED = 4  # steps compiled as straight code: a loop of small operations costs more than they do
 Scalar: TypeAlias = float | Float[Array, ""]
 Values: TypeAlias = Array | tuple[Any, ...]
 
@@ -171,7 +172,7 @@ def solve(
         d = slope(x + h * c)
         return x + h / 6 * (a + 2 * b + 2 * c + d), None
 
-    return jax.lax.scan(body, state, None, length=steps)[0]
+    return jax.lax.scan(body, state, None, length=steps, unroll=min(steps, _UNROLLED))[0]
 
 
 def with_parameters(mechanism: Mechanism, values: Mapping[str, Scalar]) -> Mechanism:
