@@ -20,7 +20,7 @@ from biowm.core.scores import crps, inside_jointly
 from biowm.core.world import World
 from biowm.models.scale import fit_scale
 from biowm.train.calibrate import Calibration, band
-from biowm.train.fit import DRAWS
+from biowm.train.contest import DRAWS
 from biowm.train.horizons import Asked, Horizons, ask
 
 from .metrics import METRICS, Tally, add, tally

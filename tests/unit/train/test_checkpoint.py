@@ -16,7 +16,7 @@ from biowm.core.forecast import Queries, forecast
 from biowm.core.interval import Row
 from biowm.core.record import digest
 from biowm.train.checkpoint import load_fitted, save_fitted
-from biowm.train.fit import DRAWS
+from biowm.train.contest import DRAWS
 from biowm.train.fitted import Cohort, Fitted
 
 from .conftest import arrays

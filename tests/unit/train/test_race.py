@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from biowm.train.fit import mixture
+from biowm.train.contest import mixture
 from biowm.train.race import Sheet, pool, run_race, score_sheet
 
 

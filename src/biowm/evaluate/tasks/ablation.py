@@ -1,0 +1,231 @@
+"""Task `ablation`: what each part of the learned world earns, on held-out subjects of several data sets.
+
+A part stays in the library only if it wins here on two data sets. On every set all candidates are fitted to the same
+training subjects and asked about the same held-out ones; then the race is run with and without each part, and the
+blend it gives is scored: multi-step CRPS in standardised link units, coverage of the bands before and after
+calibration, their interval score, and the weight that the part earned. Sets below 200 subjects are held out in four
+folds, of others a fifth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path as File
+from typing import ClassVar, Literal
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from biowm.core.errors import BadInput, place
+from biowm.core.forecast import forecast
+from biowm.core.interval import Role
+from biowm.core.path import Path, stack, take
+from biowm.core.registry import register
+from biowm.core.scores import crps, inside, inside_jointly, interval_score
+from biowm.core.spec import WorldSpec
+from biowm.data.splits import folds, units
+from biowm.data.study import load
+from biowm.models.candidate import Candidate, material
+from biowm.models.scale import Scale
+from biowm.train.calibrate import LEVEL, Calibration, band, calibrate
+from biowm.train.candidates import entrants, spacing_of
+from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, contest, mixture, standardised
+from biowm.train.horizons import Asked, Horizons, ask, declared
+from biowm.train.race import pool
+from biowm.train.stages import Stages
+from biowm.worlds.patient import tumour
+from biowm.worlds.patient.cohort import cohort
+
+from ..metrics import METRICS, Metric, Tally, add, tally
+from ..task import Answer, Setting, Task
+
+Kind = Literal["joint", "pointwise"]
+_STUDIES = {"ias": "studies/ias.yaml", "laleh": "studies/laleh.yaml", "parpi": "studies/parpi.yaml"}
+_PATIENTS, _GAMMA, _DAYS = 400, 2.0, 60
+_WEIGHT = Metric(lambda f, y: f.mean)
+
+# A part is what a candidate's name says it has; a row of the table leaves one out or runs one alone.
+PARTS: dict[str, Callable[[str], bool]] = {
+    "effects": lambda name: name.startswith("mixed(") and "none" not in name,
+    "memory": lambda name: "memory" in name,
+    "noise": lambda name: "noise" in name,
+    "network": lambda name: "network" in name,
+    "mechanism": lambda name: name.startswith("mechanism("),
+    "residual": lambda name: " + " in name,
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One data set: all its subjects, the unit each belongs to, and what is asked."""
+
+    name: str
+    spec: WorldSpec
+    paths: Path
+    units: tuple[str, ...]
+    horizons: Horizons
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a set: the contest among its training subjects, and all answers about the held-out ones."""
+
+    sample: Sample
+    held: Contest
+    scale: Scale
+    tests: Asked
+    answers: Mapping[str, Float[np.ndarray, "q n h d"]]
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The data sets of one seed."""
+
+    samples: tuple[Sample, ...]
+    seed: int
+
+
+Prediction = tuple[tuple[Fold, tuple[str, ...]], ...]  # every fold, with the candidates let into its race
+
+
+@register("tasks", "ablation")
+class Ablation(Task[Problem, Prediction]):
+    """What each part of the learned world earns on held-out subjects."""
+
+    version = "1"
+    primary = "crps"
+    variants: ClassVar[tuple[str, ...]] = (*_STUDIES, "tumour")
+
+    def make(self, seed: int, setting: Setting) -> Problem:
+        """All sets, or the one that the variant names; a seed moves folds, draws and simulated patients."""
+        names = self.variants if setting.variant is None else (setting.variant,)
+        if setting.effort == "quick":
+            names = names[-1:]
+        return Problem(tuple(_sample(name, seed) for name in names), seed)
+
+    def scope(self, setting: Setting) -> str:
+        """Which sets."""
+        return "quick: one set" if setting.effort == "quick" else setting.variant or ""
+
+    def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
+        """The best simple rules, the whole machine, and the machine without or with only each part."""
+        done = [fold for sample in problem.samples for fold in _folds(sample, problem.seed)]
+        everyone = entrants()
+        for name, role, chosen in _rows(everyone):
+            yield Answer(name, role, tuple((fold, chosen) for fold in done))
+
+    def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
+        """Tallies by subject at every horizon of every set."""
+        found: dict[tuple[str, str], Tally] = {}
+        for fold, chosen in prediction:
+            for key, counted in _score(fold, chosen).items():
+                found[key] = add([found[key], counted]) if key in found else counted
+        return found
+
+
+def _rows(everyone: tuple[Candidate, ...]) -> Iterator[tuple[str, Role, tuple[str, ...]]]:
+    names = tuple(c.name for c in everyone)
+    for c in everyone:
+        if c.is_rule:
+            yield c.name, "baseline", (c.name,)
+    learned = tuple(c.name for c in everyone if not c.is_rule)
+    yield "world", "ours", names
+    yield "world:no-rules", "ours", learned
+    for part, has in PARTS.items():
+        if any(has(name) for name in learned):
+            yield f"world:only-{part}", "ours", tuple(name for name in learned if has(name))
+            yield f"world:no-{part}", "ours", tuple(name for name in names if not has(name))
+
+
+def _sample(name: str, seed: int) -> Sample:
+    if name == "tumour":
+        key = jax.random.key(1000 + seed)
+        paths = jax.tree.map(np.asarray, cohort(key, _PATIENTS, _GAMMA, _DAYS))
+        who = tuple(f"p{i}" for i in range(_PATIENTS))
+        return Sample(name, tumour.SPEC, paths, who, Horizons("clock", (1.0, 7.0, 30.0), "d"))
+    file = File(_STUDIES[name])
+    if not file.exists():
+        raise BadInput(place(file=file, found="nothing", expected="the study file: run in the project's folder"))
+    study = load(file)
+    paths = stack(study.paths)
+    horizons = declared(study.horizons, paths, study.spec.clock, study.spec.targets)
+    return Sample(name, study.spec, paths, tuple(units(study)), horizons)
+
+
+def _folds(sample: Sample, seed: int) -> Iterator[Fold]:
+    n = len(sample.units)
+    parts = folds(sample.units, 4 if n < SMALL else 5, seed)
+    for held in parts if n < SMALL else parts[:1]:
+        yield _fold(sample, held[:MOST_ASKED], np.setdiff1d(np.arange(n), held), seed)
+
+
+def _fold(sample: Sample, out: np.ndarray, kept: np.ndarray, seed: int) -> Fold:
+    """Contest among the training subjects, and every candidate's answers about those left out."""
+    spec, everyone = sample.spec, entrants()
+    train, test = take(sample.paths, kept), take(sample.paths, out)
+    spacing = spacing_of(train, spec.targets)
+    ready = material(spec, train, spacing, sample.horizons.longest(spacing))
+    job = Job(spec, train, tuple(sample.units[i] for i in kept), sample.horizons, spacing, seed)
+    held = contest(job, everyone, ready.frame.scale, Stages(None, ""), lambda text, share: None)
+    tests = ask(test, np.arange(len(out)), sample.horizons, origins=ORIGINS, targets=spec.targets)
+    key = jax.random.key(seed)
+    answers = {c.name: forecast(c.fit(ready), test, tests.queries, key=key, draws=DRAWS) for c in everyone}
+    subjects = tuple(f"{sample.units[i]}/{i}" for i in out)
+    return Fold(sample, held, ready.frame.scale, tests, answers, subjects)
+
+
+def _score(fold: Fold, chosen: tuple[str, ...]) -> Mapping[tuple[str, str], Tally]:
+    """Race the chosen candidates, blend and calibrate them, and score the blend on the held-out subjects."""
+    spec, scale, sheet = fold.sample.spec, fold.scale, fold.held.sheet
+    index = [sheet.names.index(name) for name in chosen]
+    shares = pool(sheet.to_truth.mean(0)[index], sheet.apart.mean(0)[np.ix_(index, index)])
+    weights = {name: float(w) for name, w in zip(chosen, shares, strict=True) if w > 0}
+    labels = fold.sample.horizons.labels()
+    trust = calibrate(spec, scale, fold.held.asked, mixture(fold.held.draws, weights), len(labels))
+    draws = mixture(fold.answers, weights)
+    columns = list(spec.targets)
+    truth = standardised(scale, fold.tests.truth)[..., columns]
+    losses = {"crps": crps(standardised(scale, draws)[..., columns], truth, axis=1)}
+    raw = replace(trust, pointwise=np.ones_like(trust.pointwise), joint=np.ones_like(trust.joint))
+    units = np.array(fold.subjects)[fold.tests.queries.subject]
+    found: dict[tuple[str, str], Tally] = {}
+    for kind, how in (("", trust), ("_raw", raw)):
+        low, high = _edges(fold, how, draws, fold.tests.leads, "pointwise")
+        losses[f"coverage90{kind}"] = np.where(np.isnan(truth), np.nan, inside(low, high, truth))
+        losses[f"interval_score{kind}"] = interval_score(low, high, truth, LEVEL)
+        for h, label in enumerate(labels):
+            counted = _paths_held(fold, how, draws, truth, units, h)
+            found[f"{fold.sample.name}/{label}", f"joint90{kind}"] = counted
+    for h, label in enumerate(labels):
+        split, here = f"{fold.sample.name}/{label}", (fold.tests.horizon == h)[..., None]
+        for name, loss in losses.items():
+            metric = METRICS[name.removesuffix("_raw")]
+            flat = np.where(here, loss, np.nan).ravel()
+            found[split, name] = tally(metric, flat, np.repeat(units, loss[0].size))
+    for part, has in PARTS.items():
+        share = sum(w for name, w in weights.items() if has(name))
+        one = np.ones(1)
+        found[fold.sample.name, f"weight:{part}"] = Tally(_WEIGHT, np.array([fold.subjects[0]]), share * one, one)
+    return found
+
+
+def _edges(fold: Fold, trust: Calibration, draws: np.ndarray, leads: np.ndarray, kind: Kind) -> tuple:
+    columns = list(fold.sample.spec.targets)
+    _, low, high = band(trust, fold.sample.spec, draws, leads, kind)
+    return tuple(standardised(fold.scale, edge)[..., columns] for edge in (low, high))
+
+
+def _paths_held(
+    fold: Fold, trust: Calibration, draws: np.ndarray, truth: np.ndarray, units: np.ndarray, h: int
+) -> Tally:
+    """Whether paths that reach horizon h lie, up to it, in its joint band."""
+    horizon = fold.tests.horizon
+    reach = (horizon >= h).any(1)
+    longest = np.median(fold.tests.leads[horizon == h]) if (horizon == h).any() else np.inf
+    low, high = _edges(fold, trust, draws, np.minimum(fold.tests.leads, longest), "joint")
+    upto = ((horizon >= 0) & (horizon <= h))[..., None]
+    held = inside_jointly(low, high, np.where(upto, truth, np.nan), axis=(1, 2))
+    return tally(METRICS["joint90"], held[reach], units[reach])

@@ -1,0 +1,185 @@
+"""Task `speed`: how long the machine's main parts take, beside the plain way to do the same in the same run.
+
+- `cohort`: 10,000 simulated patients of 60 days; beside it a NumPy loop over days with all patients in one array.
+- `rollout`: five members, 1,024 draws each, 30 steps of one subject; beside it one compiled step called from Python.
+- `fit`: the mixed-effects trunk on 2,000 patients of 60 days; beside it the simple rule ridge.
+
+Each is run once to compile and then timed; the figures hold for the machine that the version names.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as File
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from biowm.core.path import Path
+from biowm.core.registry import register
+from biowm.core.rollout import assimilate, at, draw_states, resume, rollout
+from biowm.core.world import World
+from biowm.models.candidate import Candidate, Material, material
+from biowm.train.candidates import entrants
+from biowm.worlds.patient import tumour
+from biowm.worlds.patient.cohort import cohort
+
+from ..metrics import Metric, Tally
+from ..task import Answer, Setting, Task
+
+_DAYS, _MEMBERS, _DRAWS, _STEPS = 60, 5, 1024, 30
+_SECONDS, _RATE = Metric(lambda f, y: f.mean), Metric(lambda f, y: f.mean)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Patients to simulate, and the material of a cohort to fit."""
+
+    seed: int
+    patients: int
+    ready: Material
+    repeats: int
+
+
+Prediction = Mapping[str, tuple[float, ...]]  # seconds of each repeat, by split
+
+
+@register("tasks", "speed")
+class Speed(Task[Problem, Prediction]):
+    """Seconds of the main parts, beside the plain way to do the same."""
+
+    version = "1"
+    primary = "seconds"
+
+    def make(self, seed: int, setting: Setting) -> Problem:
+        """A cohort at gamma 2; quick runs have a tenth of it."""
+        share = 10 if setting.effort == "quick" else 1
+        paths = jax.tree.map(np.asarray, cohort(jax.random.key(seed), 2000 // share, 2.0, _DAYS))
+        ready = material(tumour.SPEC, paths, 1.0, 30.0)
+        return Problem(seed, 10_000 // share, ready, 5)
+
+    def scope(self, setting: Setting) -> str:
+        """The machine, and the size of a quick run."""
+        size = "; quick: a tenth of the patients" if setting.effort == "quick" else ""
+        return (
+            f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, JAX {jax.__version__}{size}"
+        )
+
+    def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
+        """The plain ways first, then ours."""
+        rules = {c.name: c for c in entrants()}
+        yield Answer("numpy", "baseline", {"cohort": _time(lambda: _plain_cohort(problem), problem.repeats)})
+        yield Answer("stepwise", "baseline", {"rollout": _time(_stepwise(problem), problem.repeats)})
+        yield Answer("ridge", "baseline", {"fit": _time(lambda: _fit(rules["ridge"], problem), 2)})
+        key = jax.random.key(problem.seed + 1)
+        yield Answer(
+            "world",
+            "ours",
+            {
+                "cohort": _time(lambda: cohort(key, problem.patients, 2.0, _DAYS), problem.repeats),
+                "rollout": _time(_ensemble(problem), problem.repeats),
+                "fit": _time(lambda: _fit(rules["mixed(full)"], problem), 2),
+            },
+        )
+
+    def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
+        """Seconds of each repeat; for the cohort patient-days a second, too."""
+        found = {}
+        for split, seconds in prediction.items():
+            units = np.array([f"{problem.seed}/{i}" for i in range(len(seconds))])
+            taken, one = np.array(seconds), np.ones(len(seconds))
+            found[split, "seconds"] = Tally(_SECONDS, units, taken, one)
+            if split == "cohort":
+                found[split, "patient_days_per_second"] = Tally(_RATE, units, one * problem.patients * _DAYS, taken)
+        return found
+
+
+def _time(run: Callable[[], object], repeats: int) -> tuple[float, ...]:
+    """Seconds of each of `repeats` runs after a first one that compiles."""
+    jax.block_until_ready(run())
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - start)
+    return tuple(seconds)
+
+
+def _fit(candidate: Candidate, problem: Problem) -> World:
+    """One candidate fitted from the paths on: nothing that an earlier fit left in the material is used."""
+    ready = problem.ready
+    return candidate.fit(material(ready.spec, ready.paths, ready.frame.spacing, ready.longest))
+
+
+def _first(problem: Problem) -> tuple[Path, World]:
+    path: Path = jax.tree.map(lambda leaf: leaf[0], problem.ready.paths)
+    return path, next(c for c in entrants() if c.name == "mixed(full)").fit(problem.ready)
+
+
+def _ensemble(problem: Problem) -> Callable[[], jax.Array]:
+    """Five members under one vmap: all futures of one subject in one compiled call."""
+    path, world = _first(problem)
+    arrays, rest = eqx.partition(world, eqx.is_array)
+    members = jax.tree.map(lambda leaf: jnp.stack([leaf] * _MEMBERS), arrays)
+    times = path.t[-1] + jnp.arange(1, _STEPS + 1, dtype=jnp.float32)
+
+    @eqx.filter_jit
+    def run(members: World, key: jax.Array) -> jax.Array:
+        def one(member: World, key: jax.Array) -> jax.Array:
+            belief = at(assimilate(eqx.combine(member, rest), path), -1)
+            return rollout(eqx.combine(member, rest), belief, path.plan, times, key=key, draws=_DRAWS)
+
+        return jax.vmap(one)(members, jax.random.split(key, _MEMBERS))
+
+    return lambda: run(members, jax.random.key(problem.seed))
+
+
+def _stepwise(problem: Problem) -> Callable[[], jax.Array]:
+    """The same futures, one compiled step at a time and one member after another, called from Python."""
+    path, world = _first(problem)
+    times = path.t[-1] + jnp.arange(1, _STEPS + 1, dtype=jnp.float32)
+    belief = at(eqx.filter_jit(assimilate)(world, path), -1)
+    step = eqx.filter_jit(lambda states, t, key: resume(world, states, path.plan, t[None], key=key))
+    start = eqx.filter_jit(lambda key: draw_states(world, belief, key=key, draws=_DRAWS))
+
+    def run() -> jax.Array:
+        ends = []
+        for key in jax.random.split(jax.random.key(problem.seed), _MEMBERS):
+            states = start(key)
+            for t in times:
+                states, reading = step(states, t, key)
+            ends.append(reading)
+        return jnp.stack(ends)
+
+    return run
+
+
+def _plain_cohort(problem: Problem) -> np.ndarray:
+    """The tumour equations day by day in NumPy, with usual rates for everybody (no draw of patients)."""
+    rng, n = np.random.default_rng(problem.seed), problem.patients
+    volume, drug = np.exp(rng.normal(2.0, 1.5, n)).clip(0.01, tumour.DEATH / 2), np.zeros(n)
+    sizes = np.full((15, n), np.nan)
+    out = np.empty((_DAYS, n))
+    for day in range(_DAYS):
+        out[day] = volume
+        sizes[day % 15] = np.cbrt(volume * 6 / np.pi)
+        chance = 1 / (1 + np.exp(-2.0 / 13.0 * (np.nanmean(sizes, axis=0) - 6.5)))
+        chemo, radio = rng.random((2, n)) < chance
+        drug = drug / 2 + tumour.DOSE * chemo
+        growth = 7e-5 * np.log(tumour.CAPACITY / volume) - 0.028 * drug - 0.04 * tumour.KILL * radio
+        volume = (volume * (1 + growth + tumour.NOISE * rng.standard_normal(n))).clip(1e-9, tumour.DEATH)
+    return out
+
+
+def _processor() -> str:
+    """The model of the processor, where the system says it."""
+    info = File("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.exists() else []  # fmt: skip
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,146 @@
+"""The contest: every candidate answers for training subjects it has not seen, all of them the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from biowm.core.forecast import Queries, forecast
+from biowm.core.path import Path, take
+from biowm.core.spec import WorldSpec
+from biowm.models.candidate import Candidate, Material, material
+from biowm.models.scale import Scale
+
+from .horizons import Asked, Horizons, ask
+from .race import Sheet, score_sheet
+from .stages import Stages
+
+FOLDS, SMALL, MOST_ASKED = 4, 200, 400
+ORIGINS, DRAWS = 6, 64
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is fitted: the spec, stacked paths of the subjects to learn from, and the unit each belongs to."""
+
+    spec: WorldSpec
+    paths: Path
+    units: tuple[str, ...]
+    horizons: Horizons
+    spacing: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What was asked, every candidate's out-of-sample draws (standardised link space), and the sheet of the race."""
+
+    asked: Asked
+    draws: dict[str, Float[np.ndarray, "q n h d"]]
+    sheet: Sheet
+
+
+def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Stages, tell: Progress) -> Contest:
+    """Hold subjects out, by unit, and let every candidate answer for them; `tell` hears of shares of this work.
+
+    Raises: ValueError where a fold would leave a channel without anybody to learn from.
+    """
+    folds = _folds(job)
+    _check_channels(job, folds)
+    asked, draws = _out_of_sample(job, candidates, folds, stages, tell)
+    in_z = {name: standardised(scale, x) for name, x in draws.items()}
+    columns = list(job.spec.targets)
+    sheet = score_sheet(
+        tuple(c.name for c in candidates),
+        tuple(c.is_rule for c in candidates),
+        [in_z[c.name][..., columns] for c in candidates],
+        standardised(scale, asked.truth)[..., columns],
+        asked.horizon,
+        asked.queries.subject,
+    )
+    return Contest(asked, in_z, sheet)
+
+
+@eqx.filter_jit
+def _to_z(scale: Scale, x: jax.Array) -> jax.Array:
+    return scale.to_z(x)
+
+
+def standardised(scale: Scale, x: Float[np.ndarray, "*b d"]) -> Float[np.ndarray, "*b d"]:
+    """Readings in standardised link space."""
+    return np.asarray(_to_z(scale, jnp.asarray(x)))
+
+
+def mixture(
+    draws: Mapping[str, Float[np.ndarray, "q n h d"]], weights: dict[str, float]
+) -> Float[np.ndarray, "q n h d"]:
+    """Draws of the linear pool: from each member as many as its weight asks, largest remainders first."""
+    n = next(iter(draws.values())).shape[1]
+    share = {name: w * n for name, w in weights.items()}
+    count = {name: int(s) for name, s in share.items()}
+    short = n - sum(count.values())
+    for name in sorted(share, key=lambda k: count[k] - share[k])[:short]:
+        count[name] += 1
+    return np.concatenate([draws[name][:, :k] for name, k in count.items() if k > 0], axis=1)
+
+
+def _folds(job: Job) -> list[Int[np.ndarray, " _"]]:
+    """Held-out subjects of each fold, by unit: four folds below 200 subjects, else one of a fifth (at most 400)."""
+    names = sorted(set(job.units))
+    order = np.random.default_rng([job.seed, 1]).permutation(len(names))
+    place = {names[u]: i for i, u in enumerate(order)}
+    rank = np.array([place[u] for u in job.units])
+    if len(job.units) < SMALL:
+        k = min(FOLDS, len(names))
+        if k < 2:
+            raise ValueError(f"found {len(names)} subject or group, expected at least 2 to hold some out")
+        return [np.flatnonzero(rank % k == f) for f in range(k)]
+    cut = max(1, min(len(names) // 5, int(len(names) * MOST_ASKED / len(job.units))))
+    return [np.flatnonzero(rank < cut)]
+
+
+def _check_channels(job: Job, folds: list[Int[np.ndarray, " _"]]) -> None:
+    """Every fold must leave, for every channel, somebody with two readings to learn from; ValueError if not."""
+    repeated = np.isfinite(np.asarray(job.paths.x)).sum(1) >= 2
+    for j, channel in enumerate(job.spec.channels):
+        if any(not np.delete(repeated[:, j], held).any() for held in folds):
+            raise ValueError(
+                f"channel {channel.name!r} is read twice in {int(repeated[:, j].sum())} of {len(repeated)} training "
+                f"subjects, expected enough that every fold has one: too few to learn from, leave the channel out"
+            )
+
+
+def _out_of_sample(
+    job: Job, candidates: Sequence[Candidate], folds: list, stages: Stages, tell: Progress
+) -> tuple[Asked, dict[str, Float[np.ndarray, "q n h d"]]]:
+    """Every candidate's draws for the held-out subjects of every fold (stages; float32, in units)."""
+    everyone = np.arange(job.paths.t.shape[0])
+    asked = ask(job.paths, np.concatenate(folds), job.horizons, origins=ORIGINS, targets=job.spec.targets)
+    shape = (len(asked.queries.subject), DRAWS, asked.queries.times.shape[1], len(job.spec.channels))
+    out = {c.name: np.empty(shape, np.float32) for c in candidates}
+    done, total = 0, len(folds) * len(candidates)
+    for f, held in enumerate(folds):
+        ready: Material | None = None
+        rows = np.flatnonzero(np.isin(asked.queries.subject, held))
+        part = Queries(asked.queries.subject[rows], asked.queries.origin[rows], asked.queries.times[rows])
+        for c in candidates:
+            tell(f"race: fold {f + 1} of {len(folds)}, {c.name}", done / total)
+
+            def compute(c: Candidate = c, held=held, part=part, f: int = f) -> np.ndarray:
+                nonlocal ready
+                if ready is None:
+                    kept = take(job.paths, np.setdiff1d(everyone, held))
+                    ready = material(job.spec, kept, job.spacing, job.horizons.longest(job.spacing))
+                key = jax.random.fold_in(jax.random.key(job.seed), f)
+                return forecast(c.fit(ready), job.paths, part, key=key, draws=DRAWS)
+
+            out[c.name][rows] = stages.get(f"race/{f}/{c.name}", compute)
+            done += 1
+    return asked, out
