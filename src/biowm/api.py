@@ -14,6 +14,8 @@ import numpy as np
 from biowm.core import units
 from biowm.core.errors import Abstention, BadInput, place
 from biowm.core.futures import Futures
+from biowm.core.mechanism import Mechanism
+from biowm.core.mechanism_units import Declared, fingerprint
 from biowm.core.path import stack, take
 from biowm.core.record import Record, digest, versions
 from biowm.data import study as studies
@@ -31,7 +33,7 @@ from biowm.plan.whatif import Others, schedule_of, what_if
 from biowm.safety.support import future, judge
 from biowm.train.checkpoint import load_fitted as open_fitted
 from biowm.train.checkpoint import save_fitted
-from biowm.train.fit import Progress
+from biowm.train.contest import Progress
 from biowm.train.fitted import Fitted
 from biowm.train.stages import Stages, write_atomic
 from biowm.train.study import fit_study
@@ -52,6 +54,7 @@ def fit(
     config: Mapping[str, Any] | None = None,
     *,
     horizons: Sequence[str] | None = None,
+    mechanism: Mechanism | Declared | None = None,
     seed: int = 0,
     out: str | File | None = None,
     keep_data: bool = True,
@@ -61,7 +64,8 @@ def fit(
     """Fit the default world to a study and score it on the held-out subjects.
 
     Args: a study, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of the
-    study's own; `out` a folder for the artefact and its report (a run that was killed goes on where it was);
+    study's own; `mechanism` equations that enter the race (`Declared`: with the study's names for what they move);
+    `out` a folder for the artefact and its report (a run that was killed goes on where it was);
     `keep_data` False leaves the histories out of the artefact and its report.
     Raises: BadInput for data that cannot be learned from.
     """
@@ -70,10 +74,12 @@ def fit(
         asked = tuple(sorted(units.quantity(h, study.spec.clock, "horizon") for h in horizons))
         study = dataclasses.replace(study, horizons=asked)
     folder = None if out is None else File(out)
-    key = digest([study.sha256, study.horizons, seed, versions()])
+    declared = Declared(mechanism) if isinstance(mechanism, Mechanism) else mechanism
+    equations = None if declared is None else fingerprint(declared)
+    key = digest([study.sha256, study.horizons, equations, seed, versions()])
     stages = Stages(None if folder is None else folder / ".stages", key)
     try:
-        fitted = fit_study(study, seed=seed, stages=stages, progress=progress)
+        fitted = fit_study(study, mechanism=declared, seed=seed, stages=stages, progress=progress)
     except ValueError as error:
         if isinstance(error, BadInput):
             raise

@@ -15,6 +15,7 @@ from biowm.core.path import Path
 from biowm.core.rollout import assimilate, at, rollout
 from biowm.core.schedule import Entry, Schedule, schedule
 from biowm.core.world import Belief, World
+from tests.support.burden import burden_world
 from tests.support.decay import Decay
 from tests.support.tiny import learned
 
@@ -25,7 +26,7 @@ def make_worlds() -> dict[str, Callable[[], World]]:
     """How to make each world, by name; nothing is made (or imported) before it is asked for."""
     simulators = {name: lambda name=name: registry.get("worlds", name)() for name in registry.names("worlds")}
     fitted = {name: lambda name=name: learned(name) for name in LEARNED}
-    return {"decay": Decay, **simulators, **fitted}
+    return {"decay": Decay, "mechanism": burden_world, **simulators, **fitted}
 
 
 @dataclass(frozen=True)

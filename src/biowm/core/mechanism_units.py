@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -15,6 +17,20 @@ from .mechanism import ANY, Mechanism, parameters, vector, with_parameters
 from .spec import WorldSpec
 
 _CLOCK = "clock"
+
+
+@dataclass(frozen=True, eq=False)
+class Declared:
+    """A mechanism that a study declares: what the study calls its channels and actions, where names differ.
+
+    An action that is never given is None. `batch` is the category trait whose levels share the shifts of parameters
+    that vary by batch. Names may be left out where there is one channel, or one action, on both sides.
+    """
+
+    mechanism: Mechanism
+    channels: Mapping[str, str] = field(default_factory=dict)
+    actions: Mapping[str, str | None] = field(default_factory=dict)
+    batch: str | None = None
 
 
 class Wiring(eqx.Module):
@@ -36,28 +52,20 @@ class Factors(eqx.Module):
     clock: Float[Array, ""]
 
 
-def wire(
-    mechanism: Mechanism,
-    spec: WorldSpec,
-    channels: Mapping[str, str] | None = None,
-    actions: Mapping[str, str | None] | None = None,
-    batch: str | None = None,
-) -> Wiring:
+def wire(declared: Declared, spec: WorldSpec) -> Wiring:
     """Match a mechanism to a study and check every unit.
 
-    Args: `channels` and `actions` give the study's name for those that the mechanism calls otherwise (where there
-    is one on both sides, none is needed; an action that is never given is None); `batch` the category trait whose
-    levels share shifts.
     Raises: BadInput naming the channel, action or parameter, the unit found and the unit expected.
     """
+    mechanism = declared.mechanism
     name = type(mechanism).__name__
     for what in ("clock", "states", "channels", "actions"):
         if what not in dir(mechanism):
             raise BadInput(f"mechanism {name}: found no {what}, expected {what} = ... with its unit")
     own, cards = [c.name for c in spec.channels], [a.name for a in spec.actions]
-    channel = _match(name, "channel", list(mechanism.channels), own, channels or {})
-    action = _match(name, "action", list(mechanism.actions), cards, actions or {}) if cards else ()
-    wiring = Wiring(channel, action or (-1,) * len(mechanism.actions), _batch(name, spec, batch))
+    channel = _match(name, "channel", list(mechanism.channels), own, declared.channels)
+    action = _match(name, "action", list(mechanism.actions), cards, declared.actions) if cards else ()
+    wiring = Wiring(channel, action or (-1,) * len(mechanism.actions), _batch(name, spec, declared.batch))
     _check_factors(mechanism, spec, wiring)
     _check_dimensions(mechanism, resolved(mechanism, spec, wiring))
     _check_doses(mechanism, spec, wiring)
@@ -239,3 +247,14 @@ def _check_doses(mechanism: Mechanism, spec: WorldSpec, wiring: Wiring) -> None:
                 f"mechanism {type(mechanism).__name__}, action {a!r}: found {kind} in the study "
                 f"({spec.actions[action].name}), expected an action that {where}() uses"
             )
+
+
+def fingerprint(declared: Declared) -> str:
+    """What a declared mechanism computes, as text: the same for the same equations, starts and names."""
+    m = declared.mechanism
+    state, action, reading = (jnp.ones(len(names)) for names in (m.states, m.actions, m.channels))
+    calls = ((m.slope, state, action), (m.impulse, state, action), (m.read, state), (m.start, reading))
+    traced = [jax.make_jaxpr(lambda *x, method=method: vector(method(*x)))(*args) for method, *args in calls]
+    names = (m.clock, m.states, m.channels, m.actions, declared.channels, declared.actions, declared.batch)
+    values = [(n, p, float(getattr(m, n))) for n, p in parameters(m).items()]
+    return "\n".join(map(str, (type(m).__name__, *names, *values, *traced)))

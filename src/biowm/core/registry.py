@@ -71,6 +71,11 @@ def names(group: Group) -> list[str]:
     return sorted(own | set(_files(group)) | set(_entry_points(group)))
 
 
+def name_of(item: type) -> str | None:
+    """The name an object was registered under; None where it was not."""
+    return next((name for (_, name), found in _found.items() if found is item), None)
+
+
 def get(group: Group, name: str) -> Any:
     """The registered object; KeyError lists the names there are."""
     if (group, name) not in _found:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from biowm.core import units
+from biowm.core import registry, units
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 
 from .keys import Keys, closest, read_yaml, refuse
@@ -185,6 +185,28 @@ class LimitText(Keys):
     source: str | None = None
 
 
+class Equations(Keys):
+    """A mechanism by its registered name, and what this study calls its channels and actions (null: never given)."""
+
+    name: str
+    channels: dict[str, str] = Field(default_factory=dict)
+    actions: dict[str, str | None] = Field(default_factory=dict)
+    batch: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        there = registry.names("mechanisms")
+        if name not in there:
+            raise ValueError(f"no mechanism {name!r}{closest(name, there)}")
+        return name
+
+
 class Use(Keys):
     """What the data may be used for."""
 
@@ -215,6 +237,7 @@ class StudyConfig(Keys):
     assignment: Assignment = Assignment()
     split: Shares = Shares()
     limits: tuple[LimitText, ...] = ()
+    mechanism: Equations | None = None
     use: Use = Use()
     duplicates: Literal["replicate", "mean"] | None = None
     empty: Literal["refuse", "drop"] = "refuse"

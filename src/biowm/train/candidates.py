@@ -5,16 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from biowm.core import registry
+from biowm.core.mechanism_units import Declared
 from biowm.core.path import Path
+from biowm.core.spec import WorldSpec
 from biowm.models.candidate import Candidate
+from biowm.models.trunks.mechanism_fit import entrant
 
 
-def entrants() -> tuple[Candidate, ...]:
-    """All registered candidates, variants of trunks first, then the simple rules.
+def entrants(spec: WorldSpec | None = None, declared: Declared | None = None) -> tuple[Candidate, ...]:
+    """All registered candidates, variants of trunks first, then the simple rules; with a mechanism where `declared`.
 
-    Raises: ValueError where two of them have one name.
+    Raises: ValueError where two of them have one name, BadInput where the mechanism does not fit `spec`.
     """
     found = [c for name in registry.names("candidates") for c in registry.get("candidates", name)()]
+    if spec is not None and declared is not None:
+        found.insert(0, entrant(declared, spec))
     twice = sorted({c.name for c in found if sum(c.name == other.name for other in found) > 1})
     if twice:
         raise ValueError(f"candidates of one name: {', '.join(twice)}")

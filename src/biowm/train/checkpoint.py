@@ -21,6 +21,8 @@ from safetensors.numpy import load, save
 from biowm.core import registry
 from biowm.core.errors import BadInput, place
 from biowm.core.interval import Row
+from biowm.core.mechanism import Mechanism
+from biowm.core.mechanism_units import Factors, Wiring
 from biowm.core.path import Path
 from biowm.core.record import Record, digest, record_from_json, versions
 from biowm.core.schedule import Schedule
@@ -38,7 +40,8 @@ from .race import Race, RaceRow
 from .stages import write_atomic
 
 FORMAT = 1
-_PARTS: dict[str, type[eqx.Module]] = {"Frame": Frame, "Scale": Scale}
+UNNAMED = '@register("mechanisms", "a-name") above its class: an artefact holds names, never code'
+_PARTS: dict[str, type[eqx.Module]] = {"Frame": Frame, "Scale": Scale, "Wiring": Wiring, "Factors": Factors}
 _NAMES = {"weights": "weights.safetensors", "calibration": "calibration.json", "metrics": "metrics.json"}
 _HISTORIES, _RECORD = "histories.safetensors", "record.json"
 Arrays = dict[str, np.ndarray]
@@ -196,6 +199,11 @@ def _record(file: File) -> Record:
 def _encode(module: eqx.Module, name: str, arrays: Arrays) -> dict[str, Any]:
     """A module as data: its registered class, and its fields."""
     kind = type(module).__name__
+    if isinstance(module, Mechanism):
+        name_of = registry.name_of(type(module))
+        if name_of is None:
+            raise BadInput(f"mechanism {kind}: found no name, expected {UNNAMED}")
+        return {"mechanism": name_of, "fields": _encode_fields(module, name, arrays)}
     if _class(kind) is not type(module):
         raise TypeError(f"{kind} is not a registered model: it cannot be saved")
     return {"class": kind, "fields": _encode_fields(module, name, arrays)}
@@ -223,6 +231,9 @@ def _value(value: Any, name: str, arrays: Arrays) -> Any:
 def _decode(data: dict[str, Any], arrays: Arrays, spec: WorldSpec) -> Any:
     if "spec" in data:
         return spec
+    if "mechanism" in data:
+        fields = {name: _decode(v, arrays, spec) for name, v in data["fields"].items()}
+        return registry.get("mechanisms", data["mechanism"])(**fields)
     if "class" in data:
         fields = {name: _decode(v, arrays, spec) for name, v in data["fields"].items()}
         return _class(data["class"])(**fields)

@@ -6,19 +6,40 @@ import dataclasses
 
 import numpy as np
 
+from biowm.core import registry
+from biowm.core.mechanism_units import Declared
 from biowm.core.path import stack, take
 from biowm.core.record import Record
 from biowm.data.splits import split, units
 from biowm.data.study import Study
 
-from .fit import Progress, fit_paths
+from .candidates import entrants
+from .contest import Progress
+from .fit import fit_paths
 from .fitted import Cohort, Fitted
 from .horizons import declared
 from .stages import Stages
 
 
-def fit_study(study: Study, *, seed: int = 0, stages: Stages | None = None, progress: Progress | None = None) -> Fitted:
+def declared_by(study: Study) -> Declared | None:
+    """The mechanism that a study file names."""
+    given = study.config.mechanism
+    if given is None:
+        return None
+    return Declared(registry.get("mechanisms", given.name)(), given.channels, given.actions, given.batch)
+
+
+def fit_study(
+    study: Study,
+    *,
+    mechanism: Declared | None = None,
+    seed: int = 0,
+    stages: Stages | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
     """Fit the default world to the training and calibration subjects of a study; the test subjects stay unseen.
+
+    A `mechanism` enters the race beside all others, in place of the one that the study file names.
 
     Calibration is out of sample by construction (the race holds its subjects out), so that training and
     calibration subjects are one pool. Raises: ValueError where there are too few subjects or readings.
@@ -35,6 +56,7 @@ def fit_study(study: Study, *, seed: int = 0, stages: Stages | None = None, prog
         declared(study.horizons, paths, study.spec.clock, study.spec.targets),
         seed=seed,
         units=[names[i] for i in pool],
+        candidates=entrants(study.spec, mechanism or declared_by(study)),
         stages=stages,
         progress=progress,
     )

@@ -1,9 +1,10 @@
 """The trunk that is given equations: any mechanism, its parameters shifted for each subject, and the belief over them.
 
 What is believed of a subject is one normal vector: the shifts of its parameters (prior: what varies among training
-subjects), its states (by their logarithm, unless signed) and, for channels that the mechanism does not read, their
-level, which wanders. The states move by the equations and by noise; readings have noise of their own. The belief is
-updated by an extended Kalman filter, which is exact where equations are linear and states signed.
+subjects), its states (by the link of the channel of their name, else by their logarithm, unless signed) and, for
+channels that the mechanism does not read, their level, which wanders. The states move by the equations and by noise;
+readings have noise of their own. The belief is updated by an extended Kalman filter, which is exact where equations
+are linear in these coordinates.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..tracker import Frame
 
 _NOTHING = 1e-6  # of a state's usual size: added to states that are not negative, so that none has a logarithm
 
+_FAR = 20.0  # e-folds from its usual size that a state may be
 _WILD = 2.5  # a reading this many sd off moves the states, and the shifts no further
 
 
@@ -81,8 +83,9 @@ class Mechanistic(World):
         sd = jnp.concatenate([spread, self.frame.start_sd])
 
         def start(v: Float[Array, " v"]) -> Float[Array, " n"]:
-            x = self.frame.scale.to_x(v[e:])[jnp.asarray(self.wiring.channel)] * self.factors.channel
-            return jnp.concatenate([v[:e], self._coordinates(vector(self._own(v[:e]).start(x))), v[e:][self._idle()]])
+            x = jnp.stack([self.frame.scale.to_x(v[e:])[j] for j in self.wiring.channel]) * self.factors.channel
+            states = self._coordinates(vector(self._own(v[:e]).start(x)))
+            return jnp.concatenate([v[:e], states, *(v[e + j][None] for j in self._idle())])
 
         # Differences over one sd, not slopes: where the usual reading is about nothing, a logarithm has no slope.
         J = 0.5 * jax.vmap(lambda way: start(mean + way) - start(mean - way))(jnp.diag(sd)).T
@@ -94,7 +97,7 @@ class Mechanistic(World):
             return self._move(w, action, dt)
 
         J = jax.jacfwd(move)(belief.m)
-        P = J @ belief.P @ J.T + jnp.diag(self._drift(dt) ** 2)
+        P = _carry(J, belief.P) + jnp.diag(self._drift(dt) ** 2)
         return MechanismBelief(belief.t + dt, move(belief.m), P, belief.last, jnp.zeros_like(belief.now))
 
     def update(self, belief: MechanismBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> MechanismBelief:
@@ -105,26 +108,20 @@ class Mechanistic(World):
     ) -> tuple[MechanismBelief, Float[Array, " d"]]:
         """The updated belief, and the log density (standardised link space) of each reading given those before."""
         z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
-        H = jax.jacfwd(self._all_levels)(belief.m)
-        y = z - self._all_levels(belief.m) + H @ belief.m
-
-        shifts = self.sd.shape[0]
-
-        def one(moments, now):
-            m, P = moments
-            h, y, r, go = now
-            cover = P @ h
-            s = h @ cover + r * r
-            miss = y - h @ m
-            gain = jnp.where(go, 1.0, 0.0) * cover / s
-            keep = jnp.eye(m.shape[0]) - jnp.outer(gain, h)
+        H, level = jax.jacfwd(self._levels)(belief.m), self._levels(belief.m)
+        m, P, scores = belief.m, belief.P, []
+        for j in range(z.shape[0]):  # one reading after the other, all about the same point
+            h, r = H[j], self.noise[j]
+            miss = z[j] - level[j] - jnp.sum(h * (m - belief.m))
+            cover = jnp.sum(P * h[None, :], axis=1)
+            s = jnp.sum(h * cover) + r * r
+            gain = jnp.where(mask[j], 1.0, 0.0) * cover / s
             tame = jnp.clip(miss, -_WILD * jnp.sqrt(s), _WILD * jnp.sqrt(s))
-            after = m + gain * jnp.where(jnp.arange(m.shape[0]) < shifts, tame, miss)
-            return (after, keep @ P @ keep.T + r * r * jnp.outer(gain, gain)), jnp.where(go, _log_score(miss, s), 0.0)
-
-        (m, P), score = jax.lax.scan(one, (belief.m, belief.P), (H, y, self.noise, mask))
+            m = m + gain * jnp.where(jnp.arange(m.shape[0]) < self.sd.shape[0], tame, miss)
+            P = _carry(jnp.eye(m.shape[0]) - gain[:, None] * h[None, :], P) + r * r * gain[:, None] * gain[None, :]
+            scores.append(jnp.where(mask[j], _log_score(miss, s), 0.0))
         after = MechanismBelief(belief.t, m, P, jnp.where(mask, z, belief.last), belief.now | mask)
-        return after, score
+        return after, jnp.stack(scores)
 
     def draw(self, belief: MechanismBelief, *, key: PRNGKeyArray) -> MechanismState:
         k_state, k_read = jax.random.split(key)
@@ -149,7 +146,7 @@ class Mechanistic(World):
         if isinstance(state, MechanismState):
             return eqx.tree_at(lambda x: x.w, state, jump(state.w))
         J = jax.jacfwd(jump)(state.m)
-        return eqx.tree_at(lambda b: (b.m, b.P), state, (jump(state.m), J @ state.P @ J.T))
+        return eqx.tree_at(lambda b: (b.m, b.P), state, (jump(state.m), _carry(J, state.P)))
 
     def observe(self, state: MechanismState) -> Observation:
         value = self.frame.scale.to_x(state.shown)
@@ -158,9 +155,15 @@ class Mechanistic(World):
     def _sizes(self) -> tuple[int, int]:
         return self.sd.shape[0], len(self.mechanism.states)
 
-    def _idle(self) -> Array:
+    def _idle(self) -> list[int]:
         """Channels of the study that the mechanism does not read."""
-        return jnp.asarray([j for j in range(len(self.spec.channels)) if j not in self.wiring.channel], jnp.int32)
+        return [j for j in range(len(self.spec.channels)) if j not in self.wiring.channel]
+
+    def _wired(self, values: Float[Array, " c"], rest: Float[Array, " k"]) -> Float[Array, " d"]:
+        """Values of the mechanism's channels, and of the idle ones, in the study's order."""
+        where = {j: values[c] for c, j in enumerate(self.wiring.channel)}
+        where |= {j: rest[k] for k, j in enumerate(self._idle())}
+        return jnp.stack([where[j] for j in range(len(self.spec.channels))])
 
     def _own(self, shifts: Float[Array, " e"]) -> Mechanism:
         """The mechanism with one subject's parameters."""
@@ -168,22 +171,53 @@ class Mechanistic(World):
         moved = {n: p.value(p.free(getattr(self.mechanism, n)) + shifts[i]) for i, (n, p) in enumerate(kinds.items())}
         return with_parameters(self.mechanism, moved)
 
-    def _signed(self) -> Bool[Array, " s"]:
-        return jnp.asarray([s in self.mechanism.signed for s in self.mechanism.states])
-
     def _coordinates(self, amounts: Float[Array, " s"]) -> Float[Array, " s"]:
-        signed, share = self._signed(), amounts / self.size
-        return jnp.where(signed, share, jnp.log(jnp.where(signed, 1.0, jnp.maximum(share, 0.0) + _NOTHING)))
+        """Amounts as the belief has them: by the link of the channel of that name, else by logarithm, unless signed."""
+        x = jnp.stack(
+            [self._of_channel(c, amounts, 1.0) / self.factors.channel[c] for c in range(len(self.wiring.channel))]
+        )
+        z = self.frame.scale.to_z(self._wired(x, jnp.ones(len(self._idle()))))
+        share, out = amounts / self.size, []
+        for i, name in enumerate(self.mechanism.states):
+            if name in self.mechanism.channels:
+                out.append(z[self._channel_of(name)])
+            elif name in self.mechanism.signed:
+                out.append(share[i])
+            else:
+                out.append(jnp.log(jnp.maximum(share[i], 0.0) + _NOTHING))
+        return jnp.stack(out)
 
     def _amounts(self, x: Float[Array, " s"]) -> Float[Array, " s"]:
-        signed = self._signed()
-        return self.size * jnp.where(signed, x, jnp.maximum(jnp.exp(jnp.where(signed, 0.0, x)) - _NOTHING, 0.0))
+        """The inverse of `_coordinates`, kept finite however far the noise goes."""
+        scale = self.frame.scale
+        z = jnp.stack([self._of_channel(c, x, 0.0) for c in range(len(self.wiring.channel))])
+        z = self._wired(z, jnp.zeros(len(self._idle())))
+        readings, out = scale.to_x(jnp.clip(z, scale.lowest - 1.0, scale.highest + 1.0)), []
+        for i, name in enumerate(self.mechanism.states):
+            if name in self.mechanism.channels:
+                c = list(self.mechanism.channels).index(name)
+                value = readings[self.wiring.channel[c]] * self.factors.channel[c]
+                out.append(value if name in self.mechanism.signed else jnp.maximum(value, 0.0))
+            elif name in self.mechanism.signed:
+                out.append(self.size[i] * x[i])
+            else:
+                out.append(self.size[i] * jnp.maximum(jnp.exp(jnp.clip(x[i], -_FAR, _FAR)) - _NOTHING, 0.0))
+        return jnp.stack(out)
+
+    def _channel_of(self, state: str) -> int:
+        """Where in the study the channel named like a state is."""
+        return self.wiring.channel[list(self.mechanism.channels).index(state)]
+
+    def _of_channel(self, c: int, values: Float[Array, " s"], other: float) -> Float[Array, ""]:
+        """The value of the state named like channel `c` of the mechanism; `other` where there is none."""
+        name, states = list(self.mechanism.channels)[c], list(self.mechanism.states)
+        return values[states.index(name)] if name in states else jnp.asarray(other, jnp.float32)
 
     def given(self, action: Float[Array, " a"]) -> Float[Array, " b"]:
         """Rates or doses in the mechanism's order and units."""
-        wanted = jnp.asarray(self.wiring.action, jnp.int32)
-        padded = jnp.concatenate([action, jnp.zeros(1)])  # action -1: not given
-        return padded[wanted] * self.factors.action
+        if not self.wiring.action:
+            return jnp.zeros(0)
+        return jnp.stack([jnp.zeros(()) if a < 0 else action[a] for a in self.wiring.action]) * self.factors.action
 
     def _move(self, w: Float[Array, " n"], action: Float[Array, " a"], dt: Float[Array, ""]) -> Float[Array, " n"]:
         e, s = self._sizes()
@@ -197,25 +231,25 @@ class Mechanistic(World):
             [jnp.zeros(self.sd.shape[0]), self.drift * jnp.sqrt(jnp.maximum(dt / self.spacing, 1e-6))]
         )
 
-    def levels(self, mechanism: Mechanism, amounts: Float[Array, " s"]) -> Float[Array, " c"]:
-        """What the channels of a mechanism would read without noise, standardised link space."""
-        wired = jnp.asarray(self.wiring.channel, jnp.int32)
-        x = vector(mechanism.read(amounts)) / self.factors.channel
-        return self.frame.scale.to_z(jnp.ones(self.noise.shape[0]).at[wired].set(x))[wired]
+    def levels(self, mechanism: Mechanism, amounts: Float[Array, " s"], idle: Float[Array, " k"]) -> Float[Array, " d"]:
+        """What all channels would read without noise (standardised link space); idle ones are at their own level."""
+        x = self._wired(vector(mechanism.read(amounts)) / self.factors.channel, jnp.ones(idle.shape[0]))
+        z = self.frame.scale.to_z(x)
+        return self._wired(jnp.stack([z[j] for j in self.wiring.channel]), idle)
 
-    def _all_levels(self, w: Float[Array, " n"]) -> Float[Array, " d"]:
-        """The same of every channel of the study: idle ones are at their own level."""
+    def _levels(self, w: Float[Array, " n"]) -> Float[Array, " d"]:
         e, s = self._sizes()
-        z = (
-            jnp.zeros(self.noise.shape[0])
-            .at[jnp.asarray(self.wiring.channel, jnp.int32)]
-            .set(self.levels(self._own(w[:e]), self._amounts(w[e : e + s])))
-        )
-        return z.at[self._idle()].set(w[e + s :])
+        return self.levels(self._own(w[:e]), self._amounts(w[e : e + s]), w[e + s :])
 
     def _reading(self, w: Float[Array, " n"], key: PRNGKeyArray) -> Float[Array, " d"]:
-        z = self._all_levels(w) + self.noise * jax.random.normal(key, self.noise.shape)
+        z = self._levels(w) + self.noise * jax.random.normal(key, self.noise.shape)
         return jnp.clip(z, self.frame.scale.lowest, self.frame.scale.highest)
+
+
+def _carry(J: Float[Array, "n n"], P: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """J P J': by sums, because XLA runs many small products of matrices slowly."""
+    half = jnp.sum(J[:, :, None] * P[None, :, :], axis=1)
+    return jnp.sum(half[:, None, :] * J[None, :, :], axis=2)
 
 
 def _log_score(miss: Float[Array, ""], s: Float[Array, ""]) -> Float[Array, ""]:

@@ -17,21 +17,23 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
+from biowm.core import registry
 from biowm.core.buckets import bucket
 from biowm.core.errors import BadInput
 from biowm.core.mechanism import Mechanism, parameters, with_parameters
-from biowm.core.mechanism_units import Wiring
+from biowm.core.mechanism_units import Declared, Wiring, wire
 from biowm.core.path import Path, take
 from biowm.core.schedule import between
 from biowm.core.spec import WorldSpec
 
+from ..candidate import Candidate
 from ..tracker import Frame
 from .mechanism import Mechanistic
 from .mechanism_start import accurate, blank
 
-MOST_SUBJECTS, MOST_TIMES = 128, 128
+MOST_SUBJECTS, MOST_TIMES = 64, 96
 EDGE = 6.0  # how far a parameter may go from its start, on the unbounded scale (a factor of 400 above a bound)
-_ROUNDS, _STEPS = 4, 60
+_ROUNDS, _STEPS = 3, 40
 _FIRST = tuple(float(np.log(v)) for v in (0.4, 0.15, 0.2))  # of shifts, drift and noise (see Free)
 _PRIOR_SD = (3.0, 0.7, 1.0, 1.0)  # about the start
 
@@ -55,6 +57,13 @@ class Walk(NamedTuple):
     traits: Float[Array, "*b s"]
 
 
+def entrant(declared: Declared, spec: WorldSpec) -> Candidate:
+    """The candidate of a declared mechanism; BadInput where it does not fit the study."""
+    wiring, kind = wire(declared, spec), type(declared.mechanism)
+    name = f"mechanism({registry.name_of(kind) or kind.__name__})"
+    return Candidate(name, False, lambda m: fit_mechanism(m.spec, m.frame, m.paths, declared.mechanism, wiring))
+
+
 def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiring: Wiring) -> Mechanistic:
     """Fit a wired mechanism to training paths (stacked), from the values it holds.
 
@@ -68,11 +77,12 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
     by_batch = np.array([p.varies == "batch" for p in parameters(mechanism).values() if p.varies != "no"], bool)
     levels = base.shift.shape[0]
     if levels and by_batch.any():
-        base = eqx.tree_at(lambda w: w.between, base, jnp.where(by_batch, 0.4, 0.0))
+        base = eqx.tree_at(lambda w: w.between, base, jnp.asarray(np.where(by_batch, 0.4, 0.0), jnp.float32))
     flat, notes = _flat(start), ()
     for _ in range(_ROUNDS if levels and by_batch.any() else 1):
         flat, information, shifts, notes = _climb(base, walk, start, flat)
         base = _batches(at(base, _split(flat, start)), walk, shifts[:count], by_batch)
+        flat, base = _centred(flat, base)
     world = at(base, _split(flat, start))
     doubt = np.sqrt(np.diag(np.linalg.inv(information)))[: len(start.theta)]
     notes = (*notes, *_edges(world, start, flat))
@@ -138,7 +148,7 @@ def _climb(
 
     reach = np.concatenate([np.full(len(a), EDGE if i == 0 else 4.0) for i, a in enumerate(start)])
     limits = list(zip(centre - reach, centre + reach, strict=True))
-    minimize(objective, flat, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": _STEPS, "ftol": 1e-5})
+    minimize(objective, flat, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": _STEPS, "ftol": 1e-6})
     if not np.isfinite(best[0]):
         raise BadInput(
             f"mechanism {type(base.mechanism).__name__}: found a gradient that is not a number for "
@@ -164,15 +174,21 @@ def _batches(world: Mechanistic, walk: Walk, shifts: Float[np.ndarray, "n e"], b
     return eqx.tree_at(lambda w: (w.shift, w.between), world, values)
 
 
+def _centred(flat: Float[np.ndarray, " h"], world: Mechanistic) -> tuple[Float[np.ndarray, " h"], Mechanistic]:
+    """What all batches share belongs to the parameter, not to their shifts."""
+    mean = np.asarray(jnp.sum(world.shift, 0), np.float64) / max(world.shift.shape[0], 1)
+    moved, varying = flat.copy(), [i for i, p in enumerate(parameters(world.mechanism).values()) if p.varies != "no"]
+    moved[varying] += mean
+    return moved, eqx.tree_at(lambda w: w.shift, world, world.shift - jnp.asarray(mean, jnp.float32)[None, :])
+
+
 def _edges(world: Mechanistic, start: Free, flat: Float[np.ndarray, " h"]) -> tuple[str, ...]:
     """Parameters that ran as far from their start as they may: the data do not hold them."""
     notes = []
     for i, (name, p) in enumerate(parameters(world.mechanism).items()):
         if abs(flat[i] - float(start.theta[i])) > EDGE - 1e-3:
             value = float(getattr(world.mechanism, name))
-            notes.append(
-                f"parameter {name} ran off and was stopped at {value:.3g} [{p.unit}]: the data do not hold it"
-            )
+            notes.append(f"parameter {name} ran off and was stopped at {value:.3g} [{p.unit}]: the data do not hold it")
     return tuple(notes)
 
 

@@ -92,12 +92,12 @@ def _change(
 
     def one(rate: Array, dt: Array, x: Array) -> Array:
         values = jnp.where(jnp.isfinite(x), x, world.frame.scale.to_x(world.frame.start_mean))
-        begin = vector(world.mechanism.start(values[jnp.asarray(world.wiring.channel)] * world.factors.channel))
-        given = world.given(rate)
-        ends = [
-            solve(world.mechanism, begin, given, dt * world.factors.clock, k) for k in (steps, 2 * steps)
-        ]
-        coarse, fine = (world.levels(world.mechanism, end) for end in ends)
+        begin = vector(
+            world.mechanism.start(jnp.stack([values[j] for j in world.wiring.channel]) * world.factors.channel)
+        )
+        given, idle = world.given(rate), jnp.zeros(world.drift.shape[0] - begin.shape[0])
+        ends = [solve(world.mechanism, begin, given, dt * world.factors.clock, k) for k in (steps, 2 * steps)]
+        coarse, fine = (world.levels(world.mechanism, end, idle) for end in ends)
         return jnp.max(jnp.abs(coarse - fine))
 
     found = jax.vmap(one)(rate, dt, x)
