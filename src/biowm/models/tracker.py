@@ -61,9 +61,9 @@ class Tracker(eqx.Module):
 
     z, prev: last two readings of each channel (standardised link space); lag: time between them; age: time
     since the last; mean: leaky averages of z; e: leaky averages of each action; given, felt: integrals of
-    the actions and of `e` since each channel's last reading; total: integral of the actions since the start;
-    pending: boluses not yet spread over a step; moments: running count, mean time, mean z, S_tt and S_tz for the
-    subject's own trend.
+    the actions and of `e` since each channel's last reading; total: integrals of each action, and of it
+    times the clock, since the start (how much was given, and when); pending: boluses not yet spread over a
+    step; moments: running count, mean time, mean z, S_tt and S_tz for the subject's own trend.
     """
 
     clock: Float[Array, ""]
@@ -76,7 +76,7 @@ class Tracker(eqx.Module):
     e: Float[Array, "a k"]
     given: Float[Array, "d a"]
     felt: Float[Array, "d a k"]
-    total: Float[Array, " a"]
+    total: Float[Array, "a 2"]
     pending: Float[Array, " a"]
     traits: Float[Array, " s"]
     moments: Float[Array, "5 d"]
@@ -99,7 +99,7 @@ def fresh(frame: Frame, traits: Float[Array, " s"]) -> Tracker:
         e=jnp.zeros((a, k)),
         given=jnp.zeros((d, a)),
         felt=jnp.zeros((d, a, k)),
-        total=jnp.zeros(a),
+        total=jnp.zeros((a, 2)),
         pending=jnp.zeros(a),
         traits=known,
         moments=jnp.zeros((5, d)),
@@ -127,7 +127,7 @@ def advance(tracker: Tracker, frame: Frame, action: Float[Array, " a"], dt: Floa
         u[:, None] + swing * left,
         tracker.given + (u * safe)[None, :],
         tracker.felt + area[None, :, :],
-        tracker.total + u * safe,
+        tracker.total + (u * safe)[:, None] * jnp.stack([jnp.ones(()), tracker.clock + step / 2])[None, :],
         jnp.zeros_like(tracker.pending),
     )
     return eqx.tree_at(lambda s: (s.clock, s.age, s.e, s.given, s.felt, s.total, s.pending), tracker, moved)

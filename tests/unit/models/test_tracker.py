@@ -159,8 +159,10 @@ def test_a_trace_keeps_before_and_after_each_time_and_the_doses_so_far(frame: Fr
     plan = schedule([Entry(0, 1.0, 0.0, 3.5), Entry(1, 0.8, 3.0, 3.0)])
     found = _trace(frame, Path(t, x, plan, np.array([60.0], np.float32), np.int32(0)), 2)
     unit = np.asarray(frame.action_scale) * SPACING
-    np.testing.assert_allclose(found.after.total[:, 0] * unit[0], [0.0, 2.0, 2.5, 2.5], rtol=1e-5)
-    np.testing.assert_allclose(found.after.total[:, 1] * unit[1], [0.0, 0.0, 0.8, 0.8], rtol=1e-5)
+    np.testing.assert_allclose(found.after.total[:, 0, 0] * unit[0], [0.0, 2.0, 2.5, 2.5], rtol=1e-5)
+    np.testing.assert_allclose(found.after.total[:, 1, 0] * unit[1], [0.0, 0.0, 0.8, 0.8], rtol=1e-5)
+    when = (found.after.total[:, 0, 1] / np.maximum(found.after.total[:, 0, 0], 1e-9)) * SPACING
+    np.testing.assert_allclose(when, [0.0, 1.0, 1.3, 1.3], rtol=1e-5)  # mean time of the doses, since the start
     np.testing.assert_allclose(found.before.age[:, 0], [0.0, 1.0, 0.5, 0.0])
     np.testing.assert_allclose(found.after.age[:, 1], [0.0, 1.0, 0.0, 0.0])
     np.testing.assert_array_equal(found.before.z[1], found.after.z[0])

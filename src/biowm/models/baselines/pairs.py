@@ -61,7 +61,7 @@ def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float) -> Pairs
     found = traces(frame, group, n_actions)
     t = np.asarray(group.t, np.float64) / frame.spacing
     z = np.asarray(jax.vmap(jax.vmap(frame.scale.to_z))(group.x))
-    total = np.asarray(found.after.total, np.float64)
+    total = np.asarray(found.after.total[..., 0], np.float64)
     start = jax.tree.map(lambda leaf: np.asarray(leaf)[place, time], found.after)
     nodes = _nodes(longest / frame.spacing)
     shape = (len(subject), len(nodes), z.shape[2])

@@ -24,8 +24,9 @@ _NODES, _DRAWS = 16, 16
 class Anchors:
     """N anchors: whose they are, last readings (standardised), clock and traits there, and by lead what followed.
 
-    `total` are the doses given since the start and `missed` is truth minus mean forecast (standardised link space), at
-    the leads `nodes` (spacings, the first 0). A channel that is read no more keeps its last miss.
+    At the leads `nodes` (spacings, the first 0): `total`, the doses given since the start (how much of each action, and
+    when), and `missed`, truth minus mean forecast (standardised link space). A channel that is read no more keeps its
+    last miss.
     """
 
     nodes: Float[np.ndarray, " h"]
@@ -65,6 +66,7 @@ def anchors_of(trunk: World, m: Material) -> Anchors:
     nodes = np.concatenate([[0.0], np.unique(np.linspace(1.0, np.sqrt(top), _NODES) ** 2)])
     lead, missed = np.insert(lead, 0, 0.0, axis=1), np.insert(missed, 0, 0.0, axis=1)
     total = np.insert(trace.after.total[subject[:, None], later], 0, there.total, axis=1)
+    total = total.reshape(*total.shape[:2], -1)
     return Anchors(
         nodes=nodes, subject=subject, z=there.z, clock=there.clock, traits=there.traits,
         total=_at(nodes, lead, total), missed=_at(nodes, lead, missed),

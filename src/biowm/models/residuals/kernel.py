@@ -1,9 +1,10 @@
 """The kernel residual: what a trunk missed on training subjects like this one, shrunk to zero where there are none.
 
 An anchor is a training subject at one of its readings, with what the trunk then missed, by lead. The miss to expect is
-the kernel-weighted mean of the anchors' (Nadaraya-Watson), and its share is W / (W + 3) with W the sum of the weights:
-three anchors exactly alike are believed half. Anchors are alike in the channel's own reading, in the clock, in traits
-and in the doses given up to the time that is forecast; how much each counts is chosen on subjects left out.
+the kernel-weighted mean of the anchors' (Nadaraya-Watson), and its share is W / (W + shrink) with W the sum of the
+weights: with a shrink of 3, three anchors exactly alike are believed half. Anchors are alike in the channel's own
+reading, in the clock, in traits and in the doses given up to the time that is forecast; what counts is chosen on
+subjects left out. The 64 anchors most like the last reading are looked at.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from biowm.core.buckets import bucket
 from biowm.core.registry import register
 
 from ..candidate import Candidate, Material
@@ -23,19 +25,19 @@ from ..residual import Change, Corrected, Residual
 from ..tracker import Tracker
 from .anchors import Anchors, anchors_of
 
-LAMBDA = 3.0
-_READING, _DOSES = (0.15, 0.4, 1.0), (0.3, 1.0, 3.0)  # widths that are tried, in spreads among the anchors
+DOSES = (0.3, 1.0, 3.0)  # widths that are tried, in spreads among the anchors
+_READING, _SHRINK = (0.08, 0.15, 0.4, 1.0), (0.3, 3.0)
 _CLOCK = 0.4
 _LEAST = 0.1  # of the mean dose: smaller differences tell nothing
-_FAR = 1e6
+_NEAREST, _FAR = 64, 1e4
 
 
-class Origin(eqx.Module):
-    """The last real reading of each channel (standardised) and its clock, and the traits."""
+class Nearest(eqx.Module):
+    """Since each channel's last real reading: its clock, the anchors most like it, and how unlike they are."""
 
-    z: Float[Array, " d"]
     clock: Float[Array, " d"]
-    traits: Float[Array, " s"]
+    anchor: Int[Array, "d k"]
+    apart: Float[Array, "d k"]
 
 
 @register("models", "Kernel")
@@ -54,79 +56,91 @@ class Kernel(Residual):
     width_z: Float[Array, " d"]
     width_clock: Float[Array, ""]
     width_total: Float[Array, "h a"]
+    shrink: Float[Array, ""]
 
-    def blank(self) -> Origin:
-        d, s = self.z.shape[1], self.traits.shape[1]
-        return Origin(jnp.full(d, _FAR), jnp.zeros(d), jnp.zeros(s))
+    def blank(self) -> Nearest:
+        d, k = self.z.shape[1], min(_NEAREST, self.z.shape[0])
+        return Nearest(jnp.zeros(d), jnp.zeros((d, k), jnp.int32), jnp.full((d, k), _FAR))
 
-    def encode(self, latent: Origin, ahead: Tracker, z: Float[Array, " d"], mask: Bool[Array, " d"]) -> Origin:
-        return Origin(jnp.where(mask, z, latent.z), jnp.where(mask, ahead.clock, latent.clock), ahead.traits)
+    def encode(self, latent: Nearest, ahead: Tracker, z: Float[Array, " d"], mask: Bool[Array, " d"]) -> Nearest:
+        apart = ((self.z - z[None, :]) / self.width_z[None, :]) ** 2
+        unlike = jnp.sum((self.traits - ahead.traits[None, :]) ** 2, axis=1)
+        unlike = unlike + ((self.clock - ahead.clock) / self.width_clock) ** 2
+        closest, anchor = jax.lax.top_k(-(apart + unlike[:, None]).T, latent.anchor.shape[1])
+        new = (jnp.broadcast_to(ahead.clock, mask.shape), anchor.astype(jnp.int32), -closest)
+        chosen = (
+            jnp.where(mask.reshape(-1, *(1,) * (n.ndim - 1)), n, o) for n, o in zip(new, _parts(latent), strict=True)
+        )
+        return Nearest(*chosen)
 
-    def __call__(self, latent: Origin, ahead: Tracker) -> Change:
-        unlike = jnp.sum((self.traits - latent.traits[None, :]) ** 2, axis=1)
-
-        def channel(z, clock, gap, anchor_z, width_z, missed):
+    def __call__(self, latent: Nearest, ahead: Tracker) -> Change:
+        def channel(clock, anchor, apart, gap, j):
             lead = ahead.clock - clock
-            given = self._at(self.total, lead) - ahead.total[None, :]
-            apart = jnp.sum((given / self._at(self.width_total[None], lead)) ** 2, axis=1)
-            apart = apart + ((anchor_z - z) / width_z) ** 2 + ((self.clock - clock) / self.width_clock) ** 2
+            missed = self.missed[anchor, :, j]
+            given = self._at(lead, self.total[anchor]) - ahead.total.reshape(1, -1)
+            unlike = jnp.sum((given / self._at(lead, self.width_total[None])) ** 2, axis=1)
             w = jnp.exp(-0.5 * (apart + unlike))
-            rise = self._at(missed[..., None], lead) - self._at(missed[..., None], lead - gap)
+            rise = self._at(lead, missed[..., None]) - self._at(lead - gap, missed[..., None])
             weight = jnp.sum(w)
-            return jnp.sum(w * rise[:, 0]) / jnp.maximum(weight, 1e-12), weight / (weight + LAMBDA)
+            return jnp.sum(w * rise[:, 0]) / jnp.maximum(weight, 1e-12), weight / (weight + self.shrink)
 
-        columns = (latent.z, latent.clock, ahead.age, self.z.T, self.width_z, jnp.moveaxis(self.missed, 2, 0))
-        return Change(*jax.vmap(channel)(*columns))
+        return Change(*jax.vmap(channel)(*_parts(latent), ahead.age, jnp.arange(self.z.shape[1])))
 
-    def _at(self, table: Float[Array, "n h a"], lead: Float[Array, ""]) -> Float[Array, "n a"]:
+    def _at(self, lead: Float[Array, ""], table: Float[Array, "n h a"]) -> Float[Array, "n a"]:
         """Values at a lead, linear between nodes and held after the last (as a product: draws share the table)."""
         number = jnp.arange(len(self.nodes), dtype=jnp.float32)
         hat = jnp.clip(1 - jnp.abs(number - jnp.interp(lead, self.nodes, number)), 0.0)
         return jnp.einsum("nha,h->na", table, hat)
 
 
-def with_kernel(base: Candidate) -> Candidate:
+def _parts(latent: Nearest) -> tuple[Array, Array, Array]:
+    return latent.clock, latent.anchor, latent.apart
+
+
+def with_kernel(base: Candidate, doses: tuple[float, ...] = DOSES) -> Candidate:
     """A candidate and a kernel residual on what it missed on the training subjects."""
-    return Candidate(f"{base.name} + kernel", base.is_rule, lambda m: fit_corrected(base, m))
+    return Candidate(f"{base.name} + kernel", base.is_rule, lambda m: fit_corrected(base, m, doses))
 
 
-def fit_corrected(base: Candidate, m: Material) -> Corrected:
+def fit_corrected(base: Candidate, m: Material, doses: tuple[float, ...] = DOSES) -> Corrected:
     """Fit the trunk, look at what it missed, and fit the kernel to that."""
     trunk = base.fit(m)
-    return Corrected(m.spec, trunk.spacing, m.frame, trunk, fit_kernel(anchors_of(trunk, m)))
+    return Corrected(m.spec, trunk.spacing, m.frame, trunk, fit_kernel(anchors_of(trunk, m), doses))
 
 
-def fit_kernel(anchors: Anchors) -> Kernel:
-    """The kernel whose widths predict best what was missed on subjects left out."""
-    tried = [(_left_out(anchors, *widths), widths) for widths in itertools.product(_READING, _DOSES)]
-    reading, doses = min(tried)[1]
-    width_z, width_clock, width_total = _widths(anchors, reading, doses)
-    arrays = (
-        anchors.nodes, anchors.z, anchors.clock, anchors.traits, anchors.total, anchors.missed,
-        width_z, width_clock, width_total,
-    )  # fmt: skip
-    return Kernel(*(jnp.asarray(a, jnp.float32) for a in arrays))
+def fit_kernel(anchors: Anchors, doses: tuple[float, ...] = DOSES) -> Kernel:
+    """The kernel whose widths and shrinkage predict best what was missed on subjects left out."""
+    kernels = [_kernel(anchors, *choice) for choice in itertools.product(_READING, doses, _SHRINK)]
+    errors = [float((left_out(anchors, kernel) ** 2).mean()) for kernel in kernels]
+    return kernels[int(np.argmin(errors))]
 
 
-def _widths(a: Anchors, reading: float, doses: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Widths in standardised units, spacings and scaled doses."""
-    spread = a.total.std(0)
+def _kernel(a: Anchors, reading: float, doses: float, shrink: float) -> Kernel:
+    """Widths in standardised units, spacings and scaled doses, from the spreads among the anchors."""
     least = _LEAST * np.abs(a.total).mean(0) + 1e-3
     clock = _CLOCK * max(float(a.clock.std()), 1.0)
-    return reading * np.maximum(a.z.std(0), 1e-3), np.asarray(clock), doses * np.maximum(spread, least)
+    widths = (reading * np.maximum(a.z.std(0), 1e-3), np.asarray(clock), doses * np.maximum(a.total.std(0), least))
+    more = bucket(len(a.z)) - len(a.z)  # nobody is like the padding
+
+    def pad(table: np.ndarray, fill: float = 0.0) -> np.ndarray:
+        return np.concatenate([table, np.full((more, *table.shape[1:]), fill)])
+
+    tables = (a.nodes, pad(a.z, _FAR), pad(a.clock), pad(a.traits), pad(a.total), pad(a.missed))
+    return Kernel(*(jnp.asarray(v, jnp.float32) for v in (*tables, *widths, np.asarray(shrink))))
 
 
-def _left_out(a: Anchors, reading: float, doses: float) -> float:
-    """Mean squared miss, after correction by the anchors of other subjects."""
-    width_z, width_clock, width_total = _widths(a, reading, doses)
+def left_out(a: Anchors, kernel: Kernel) -> Float[np.ndarray, "n h d"]:
+    """What is still missed of each anchor after correction by the anchors of other subjects."""
+    width_z, width_clock, width_total = (
+        np.asarray(w) for w in (kernel.width_z, kernel.width_clock, kernel.width_total)
+    )
     same = ((a.clock[:, None] - a.clock[None]) / width_clock) ** 2
     same = same + ((a.traits[:, None] - a.traits[None]) ** 2).sum(-1)
     same = np.where(a.subject[:, None] == a.subject[None], np.inf, same)
-    error = 0.0
+    rest = np.empty_like(a.missed)
     for h in range(len(a.nodes)):
         given = (((a.total[:, None, h] - a.total[None, :, h]) / width_total[h]) ** 2).sum(-1) + same
         for j in range(a.z.shape[1]):
             w = np.exp(-0.5 * (given + ((a.z[:, None, j] - a.z[None, :, j]) / width_z[j]) ** 2))
-            rest = a.missed[:, h, j] - w @ a.missed[:, h, j] / (w.sum(1) + LAMBDA)
-            error += float(np.mean(rest * rest))
-    return error
+            rest[:, h, j] = a.missed[:, h, j] - w @ a.missed[:, h, j] / (w.sum(1) + float(kernel.shrink))
+    return rest

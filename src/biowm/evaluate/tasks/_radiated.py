@@ -1,0 +1,116 @@
+"""The machines of `glioma-rt`: one a line and fold, its parts alone, and what they foretell of the validation wells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from biowm.core.forecast import Queries, forecast
+from biowm.core.path import Path, stack
+from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
+from biowm.core.world import World
+from biowm.models.candidate import Candidate, material
+from biowm.models.residuals.kernel import with_kernel
+from biowm.train.calibrate import Calibration, band
+from biowm.train.candidates import entrants, spacing_of
+from biowm.train.fit import fit_paths
+from biowm.train.fitted import Fitted
+from biowm.train.horizons import Horizons
+
+from ..metrics import Forecast
+from . import _layer
+from ._wells import CAMPAIGNS, Fold, Well, path_of
+
+EVERY = 12.0  # hours between the readings that worlds are trained on, and between the times they are asked
+PARTS = {
+    "world:trunk": "radiotherapy",
+    "world:residual": "persistence + kernel",
+    "world:trunk+residual": "radiotherapy + wide kernel",
+}
+MEMBERS = {"direct": "direct", "ridge": "ridge", "race-knn": "knn"}
+_TIMES = np.arange(EVERY, 348.0 + EVERY, EVERY)
+_HORIZONS = (72.0, 168.0, 312.0)
+
+SPEC = WorldSpec(
+    name="glioma-rt",
+    clock="h",
+    channels=(Channel("confluence", "1", link="log", low=0.0, high=1.0, floor=0.01, resolution=0.001),),
+    actions=(ActionCard("radiation", "Gy", "bolus", 0.0, 10.0),),
+    traits=(Trait("campaign", kind="category", levels=CAMPAIGNS),),
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The default world of one fold's training wells, and the parts of the mechanism's candidates by themselves."""
+
+    fold: Fold
+    fitted: Fitted
+    parts: dict[str, World]
+
+
+def build(wells: Sequence[Well], fold: Fold, seed: int) -> Machine:
+    """Fit the machine; the race holds out what the protocol asks for: wells in distribution, else whole schemes."""
+    train = [wells[i] for i in fold.train]
+    units = [w.name if fold.protocol == "in" else w.scheme for w in train]
+    paths = stack([path_of(w, EVERY) for w in train])
+    extra = candidates()
+    fitted = fit_paths(
+        SPEC, paths, Horizons("clock", _HORIZONS, "h"), seed=seed, units=units,
+        candidates=(*extra, *entrants()), halves=False,
+    )  # fmt: skip
+    ready = material(SPEC, paths, spacing_of(paths, SPEC.targets), _HORIZONS[-1])
+    fits = {c.name: c.fit for c in extra}
+    parts = {name: fitted.members.get(part) or fits[part](ready) for name, part in PARTS.items()}
+    return Machine(fold, fitted, parts)
+
+
+def candidates() -> tuple[Candidate, ...]:
+    """What runs in the race besides the default entrants: the mechanism, and kernels on three trunks."""
+    kernels = [_layer.candidate_with_kernel(False, "wide"), _layer.candidate_with_kernel(True, "near")]
+    layers = [_layer.candidate(own) for own in (False, True)] + kernels
+    defaults = {c.name: c for c in entrants()}
+    return (*layers, with_kernel(defaults["mixed(full)"]), with_kernel(defaults["persistence"]))
+
+
+def foretold(machine: Machine, wells: Sequence[Well], name: str, origin: float, seed: int, draws: int) -> Forecast:
+    """The forecast of a fold's validation wells at their own times, padded as the truths are."""
+    world, calibration = _member(machine, name)
+    tests = [wells[i] for i in machine.fold.test]
+    paths: Path = stack([path_of(w, EVERY) for w in tests])
+    times = _TIMES[origin < _TIMES]
+    n = len(tests)
+    queries = Queries(np.arange(n), np.full(n, int(origin / EVERY)), np.tile(times, (n, 1)).astype(np.float32))
+    area = forecast(world, paths, queries, key=jax.random.key(seed), draws=draws)
+    leads = np.tile(times - origin, (n, 1))
+    edges = [band(calibration, SPEC, area, leads, kind)[1:] for kind in ("pointwise", "joint")]
+    start = np.array([np.interp(origin, w.t, w.y) for w in tests])
+
+    def own(values: Float[np.ndarray, "q h"]) -> Float[np.ndarray, "q t"]:
+        """At the wells' own times, linear from the reading at the origin on."""
+        out = np.full((n, max(len(w.t) for w in wells)), np.nan)
+        for i, w in enumerate(tests):
+            out[i, : len(w.t)] = np.interp(w.t, [origin, *times], [start[i], *values[i]])
+        return out
+
+    every = np.stack([own(area[:, k, :, 0]) for k in range(draws)], axis=1)
+    (low, high), (joint_low, joint_high) = ([own(edge[..., 0]) for edge in pair] for pair in edges)
+    return Forecast(every.mean(1), np.median(every, axis=1), every, low, high, joint_low, joint_high)
+
+
+def _member(machine: Machine, name: str) -> tuple[World, Calibration]:
+    """A world with its bands; those of the parts are raw, as nobody has calibrated them."""
+    fitted = machine.fitted
+    if name == "world":
+        return fitted.world, fitted.calibration
+    if name == "world:no-rules":
+        return fitted.rules_free, fitted.rules_calibration[name]
+    if name in MEMBERS:
+        return fitted.members[MEMBERS[name]], fitted.rules_calibration[MEMBERS[name]]
+    c = fitted.calibration
+    raw = Calibration(None, 0, c.reach, c.leads, np.ones_like(c.pointwise), np.ones_like(c.joint), c.scale)
+    return machine.parts[name], raw
