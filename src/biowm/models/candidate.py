@@ -43,8 +43,9 @@ def material(spec: WorldSpec, paths: Path, spacing: float, longest: float) -> Ma
 
 @dataclass(frozen=True)
 class Candidate:
-    """One entrant of the race."""
+    """One entrant of the race; `least` is the number of readings, of all subjects, below which it does not run."""
 
     name: str
     is_rule: bool
     fit: Callable[[Material], World]
+    least: int = 0

@@ -39,16 +39,18 @@ def fit_paths(
     """Fit the default world to stacked paths of training subjects.
 
     Args: `units` groups subjects that must stay together (default: each by itself); `horizons` where the race
-    and the calibration are run; `candidates` who is raced (default: all that are registered); `halves` whether
-    to fit the two half-blends that plans are promised by; `progress(text, share)`. The result has no held-out
-    rows and no cohort: `fit_study` adds them.
+    and the calibration are run; `candidates` who is raced (default: all that are registered and find enough readings
+    to learn from); `halves` whether to fit the two half-blends that plans are promised by; `progress(text, share)`.
+    The result has no held-out rows and no cohort: `fit_study` adds them.
     Raises: ValueError where no subject has two readings.
     """
     tell = progress or (lambda text, share: None)
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
     job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")
-    candidates = entrants() if candidates is None else candidates
+    if candidates is None:
+        readings = int(np.isfinite(np.asarray(paths.x)[..., list(spec.targets)]).any(-1).sum())
+        candidates = tuple(c for c in entrants() if c.least <= readings)
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
     scale = ready.frame.scale
     held = contest(job, candidates, scale, stages, lambda text, share: tell(text, 0.75 * share))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,14 @@ def test_what_moves_beats_the_last_value(fitted: Fitted):
     score = {r.name: r.crps for r in fitted.race.rows}
     assert score["direct"] < 0.9 * score["persistence"]
     assert fitted.race.blend_crps <= min(score.values()) + 1e-6
+
+
+def test_who_needs_more_readings_does_not_run(monkeypatch: pytest.MonkeyPatch):
+    rule, other = few("persistence", "mean")
+    hungry = replace(other, name="hungry", least=24 * 8 + 1)
+    monkeypatch.setattr("biowm.train.fit.entrants", lambda *_: (rule, replace(other, is_rule=False, least=24), hungry))
+    fitted = fit_paths(SPEC, tiny_cohort(), HORIZONS, halves=False)
+    assert {r.name for r in fitted.race.rows} == {"persistence", "mean"}
 
 
 def test_a_killed_fit_goes_on_to_the_same_bits(fitted: Fitted, tmp_path: Path):

@@ -10,6 +10,8 @@ with F, B rows of the feature library (B random per subject: the belief is their
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -44,6 +46,18 @@ class MixedState(State):
     t: Float[Array, ""]
     tracker: Tracker
     theta: Float[Array, "d p"]
+
+
+class Due(NamedTuple):
+    """A channel's next increment: gap^pace, and of the increment over that the mean's two parts and the noise's sd.
+
+    `fixed` is the part of the mean that everybody shares, `own` the subject's.
+    """
+
+    scale: Float[Array, " d"]
+    fixed: Float[Array, " d"]
+    own: Float[Array, " d"]
+    sd: Float[Array, " d"]
 
 
 @register("models", "Mixed")
@@ -111,15 +125,23 @@ class Mixed(World):
         self, state: MixedState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
     ) -> MixedState:
         tracker = advance(state.tracker, self.frame, action, dt)
+        due = self.expect(tracker, state.theta)
+        noise = due.sd * jax.random.normal(key, due.sd.shape)
+        tracker = self.land(tracker, due.scale * (due.fixed + due.own + noise))
+        return MixedState(state.t + dt, tracker, state.theta)
+
+    def expect(self, tracker: Tracker, theta: Float[Array, "d p"]) -> Due:
+        """What is due over the gap behind `tracker`, given the random effects."""
         row = features(tracker)
         scale, s2 = self._scales(tracker)
         fixed = jnp.sum(with_traits(row, tracker) * self.W, axis=1)
-        noise = jnp.sqrt(s2) * jax.random.normal(key, fixed.shape)
-        y = scale * (fixed + jnp.sum(row * state.theta, axis=1) + noise)
+        return Due(scale, fixed, jnp.sum(row * theta, axis=1), jnp.sqrt(s2))
+
+    def land(self, tracker: Tracker, y: Float[Array, " d"]) -> Tracker:
+        """The tracker after every channel has risen by the transformed increment `y`, and was read."""
         z = tracker.z + self._increment(jnp.clip(y, -_LIMIT, _LIMIT)) / self.frame.scale.sd
         z = jnp.clip(z, self.frame.scale.lowest, self.frame.scale.highest)
-        tracker = read(tracker, z, jnp.ones_like(z, bool))
-        return MixedState(state.t + dt, tracker, state.theta)
+        return read(tracker, z, jnp.ones_like(z, bool))
 
     def observe(self, state: MixedState) -> Observation:
         value = self.frame.scale.to_x(state.tracker.z)
