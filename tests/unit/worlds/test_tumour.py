@@ -12,7 +12,7 @@ from biowm.core.path import take
 from biowm.core.rollout import assimilate, draw_states, unroll
 from biowm.core.schedule import Entry, schedule
 from biowm.worlds.patient.cohort import cohort, courses, truth
-from biowm.worlds.patient.tumour import CAPACITY, DEATH, Tumour, TumourState
+from biowm.worlds.patient.tumour import CAPACITY, DEATH, Tumour, TumourState, _truncated
 
 KEY = jax.random.key(0)
 N = 2000  # patients of every cohort but one: one shape, compiled once
@@ -21,7 +21,8 @@ MEAN, SD = np.array([0.0398, 7e-5, 0.028]), np.array([0.168, 7.23e-3, 7e-4])
 
 
 def patient(volume: float, rates=(0.05, 0.004, 0.028), drug: float = 0.0) -> TumourState:
-    return TumourState(jnp.zeros(()), jnp.float32(volume), jnp.float32(drug), jnp.asarray(rates, jnp.float32))
+    rates = jnp.asarray(rates, jnp.float32)
+    return TumourState(jnp.zeros(()), jnp.float32(volume), jnp.float32(drug), rates, jnp.zeros(2), jnp.zeros(()))
 
 
 @eqx.filter_jit
@@ -117,16 +118,46 @@ def test_the_belief_is_exact_linear_regression():
     belief = eqx.filter_jit(assimilate)(WORLD, path)
     sd = np.sqrt(np.diag(np.linalg.inv(precision)))
     assert np.all(np.abs(np.asarray(belief.mean[-1]) - mean) < 0.05 * sd)
-    np.testing.assert_allclose(np.sqrt(np.diag(np.linalg.inv(np.asarray(belief.precision[-1], float)))), sd, rtol=0.02)
+    root = np.asarray(belief.root[-1], float)
+    np.testing.assert_allclose(np.sqrt(np.diag(root @ root.T)), sd, rtol=0.02)
     assert float(belief.drug[-1]) == pytest.approx(drug, rel=1e-5)
 
 
-def test_death_teaches_nothing_of_the_rates():
-    belief = WORLD.update(WORLD.begin(jnp.array([0.0, 1.0, 0.0])), jnp.array([1000.0]), jnp.ones(1, bool))
-    ahead = WORLD.predict(belief, jnp.zeros(2), jnp.ones(()))
-    dead = WORLD.update(ahead, jnp.array([DEATH], jnp.float32), jnp.ones(1, bool))
-    np.testing.assert_array_equal(dead.mean, belief.mean)
-    np.testing.assert_array_equal(dead.precision, belief.precision)
+@pytest.mark.parametrize(("first", "action", "last"), [(1140.0, (0, 0), DEATH), (50.0, (0, 1), 0.0)])
+def test_death_and_recovery_are_censored_ratios(first, action, last):
+    """Moments of the posterior are those of the prior's draws (not truncated) that die, or recover."""
+
+    @jax.jit
+    def seen(last):
+        belief = WORLD.update(WORLD.begin(jnp.array([0.0, 1.0, 0.0])), jnp.array([first]), jnp.ones(1, bool))
+        ahead = WORLD.predict(belief, jnp.array(action, jnp.float32), jnp.ones(()))
+        return WORLD.update(ahead, last, jnp.ones(1, bool))
+
+    after = seen(jnp.array([last], jnp.float32))
+    rng = np.random.default_rng(0)
+    covariance = np.outer(SD, SD) * [[1, 0.87, 0], [0.87, 1, 0], [0, 0, 1]]
+    rates = rng.multivariate_normal(MEAN, covariance, 400_000)
+    ratio = 1 + rates[:, 1] * np.log(CAPACITY / first) - 2.4 * action[1] * rates[:, 0] + rng.normal(0, 0.01, 400_000)
+    ended = rates[ratio >= DEATH / first if last else ratio <= 0]
+    np.testing.assert_allclose(after.mean / SD, ended.mean(0) / SD, atol=0.03)
+    np.testing.assert_allclose(
+        (after.root @ after.root.T) / np.outer(SD, SD), np.cov(ended.T) / np.outer(SD, SD), atol=0.03
+    )
+    toward = after.mean - MEAN
+    assert toward[0] > 0
+    assert toward[1] > 0
+
+
+def test_the_truncated_posterior_is_drawn_exactly():
+    """A mean below both bounds: the hard case, against plain rejection."""
+    mean, low = np.array([-0.1, -0.002, 0.028]), np.zeros(3)
+    root = np.linalg.cholesky(np.outer(SD, SD) * [[1, 0.5, 0.3], [0.5, 1, -0.2], [0.3, -0.2, 1]])
+    arguments = [jnp.asarray(a, jnp.float32) for a in (mean, root, low)]
+    draws = np.asarray(jax.jit(jax.vmap(lambda k: _truncated(*arguments, key=k)))(jax.random.split(KEY, 20_000)))
+    tries = mean + np.random.default_rng(0).standard_normal((400_000, 3)) @ root.T
+    kept = tries[(tries > low).all(1)]
+    np.testing.assert_allclose(draws.mean(0) / SD, kept.mean(0) / SD, atol=0.03)
+    np.testing.assert_allclose(np.cov(draws.T) / np.outer(SD, SD), np.cov(kept.T) / np.outer(SD, SD), atol=0.04)
 
 
 def test_cohort_is_reproducible_nested_and_well_formed():

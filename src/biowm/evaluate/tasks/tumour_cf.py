@@ -1,33 +1,33 @@
 """Task `tumour-cf`: what would a tumour do under another treatment? Simulated patients, treated by size (confounded).
 
-The generator is a published one (doi:10.1038/s41598-017-13646-z, arXiv:2002.04083), and no contender but the floors is
-told its equations. For gamma 0 to 4 (how strongly size decides on treatment) 2,000 patients are learned from and 400 are
-asked about: after the reading of a day, all four treatments of that day (`one-step`), and the next five days under each
-of ten random sequences (`random`) and under one single treatment on each of the days (`sliding`, ten). As in the
-published benchmark `tau2` to `tau6` are the first to the fifth of these days (its count starts with the day that led to
-the last reading). The sequences are asked from day 1 on: on day 0 nothing is known of a patient.
+The generator is a published one (doi:10.1038/s41598-017-13646-z, arXiv:2002.04083); of all contenders only the floors
+are told its equations. For gamma 0 to 4 (how strongly size decides on treatment) 2,000 patients are learned from and
+400 are asked about: after the reading of a day, all four treatments of that day (`one-step`), and the next five days
+under each of ten random sequences (`random`) and under one treatment on one of the days (`sliding`, ten). `tau2` to
+`tau6` are the first to the fifth of these days, because the benchmark counts from the day that led to the last reading.
+Sequences are asked from day 1 on. As published, the futures asked about end neither by death nor by recovery.
 
-Errors are 100 sqrt(mean over days of the mean squared error)/1150.35, the volume at death; `crps` and `regret` (the true
+Errors are 100 sqrt(mean over days of the mean squared error) / 1150.35, the volume at death; `crps` and `regret` (true
 volume under the treatment that looks best, minus that under the best) are in the same percents. Every patient is asked
-on one day of each of seven stretches of days (0, 1, 2, 3-4, 5-8, 9-20, 21-58), drawn by seed, and counts for all the
-days of the stretch: an unbiased estimate of the mean over all days, at an eighth of the cost. Forecasts are cut at the
-range that the channel declares.
+on one day of each of six stretches (0, 1, 2-3, 4-7, 8-19, 20-58), drawn by seed, and that day counts for all days of
+the stretch: an unbiased estimate of the mean over all days, at a tenth of the cost.
 
-Rows: the race's own rules (`ridge` is the ridge-VAR in log space), `world` and `world:no-rules`; `bayes`, the filter that
-knows equations, prior and noise: its likelihood is censored at death and recovery, which changes no score, because
+Rows: the race's own rules (`ridge` is the ridge-VAR in log space), `world` and `world:no-rules`; `bayes`, the filter
+that knows equations, prior and noise: its likelihood is censored at death and recovery, which changes no score, because
 nobody is asked after either; `oracle`, which knows the patient's rates and state as well. Variants: `published` keeps
-the generator's defects (see `worlds/patient/cohort.py`; the futures end neither by death nor by recovery), and
-`saturating`, `delay` and `clone` bend the equations (`worlds/patient/variants.py`), for which there is no Bayes filter.
+the defects of the published generator (`worlds/patient/cohort.py`); `saturating`, `delay` and `clone` bend the
+equations (`worlds/patient/variants.py`), where the filter is wrong and `bayes` is left out.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.interval import Role, Row, row
 from biowm.core.path import Path
@@ -39,8 +39,8 @@ from biowm.train.calibrate import Calibration, band
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
-from biowm.worlds.patient.cohort import branches, cohort, courses, daily
-from biowm.worlds.patient.tumour import DEATH, SPEC, Tumour
+from biowm.worlds.patient.cohort import PLAIN, branches, cohort, courses, daily
+from biowm.worlds.patient.tumour import DEATH, SPEC, Tumour, alive
 from biowm.worlds.patient.variants import VARIANTS
 
 from ..metrics import METRICS, Tally, ratio, tally
@@ -49,7 +49,7 @@ from ._branching import futures
 from ._published import quoted
 
 DAYS, AHEAD = 60, 5
-STRETCHES = ((0, 1), (1, 2), (2, 3), (3, 5), (5, 9), (9, 21), (21, DAYS - 1))
+STRETCHES = ((0, 1), (1, 2), (2, 4), (4, 8), (8, 20), (20, DAYS - 1))
 RULES = ("persistence", "mean", "trend", "direct", "knn", "ridge")
 HORIZONS = Horizons("clock", tuple(float(day) for day in range(1, AHEAD + 1)), "d")
 _SLIDING, _RANDOM = slice(0, 10), slice(11, 21)
@@ -60,26 +60,32 @@ _FOUR = [1, 0, 5, 10]  # on the first day: nothing, chemo, radio, both
 class Trial:
     """The patients of one gamma: whom to learn from, whom to ask, about which days and plans, and what happens.
 
-    `plans` are 21 a question: a single chemo or radio on each of five days, both on the first, ten random ones.
-    `weight` is how many days a question stands for, over all asked on such days; 0 where a patient is gone.
+    `given` are 21 plans a question: a single chemo or radio on each of five days, both on the first, ten random ones.
     """
 
     name: str
+    key: PRNGKeyArray
     train: Path
     test: Path
     origin: Int[np.ndarray, "n o"]
-    weight: Float[np.ndarray, "n o"]
     given: Bool[np.ndarray, "n o p h 2"]
-    truth: Float[np.ndarray, "n o p h"]
+    truth: Float[np.ndarray, "n o p h"] = field(default_factory=lambda: np.zeros((0, 0, 0, 0)))
+
+    @functools.cached_property
+    def weight(self) -> Float[np.ndarray, "n o"]:
+        """How many days a question stands for: those of its stretch, shared among the patients still there."""
+        volume = np.take_along_axis(self.test.x[:, :, 0], self.origin, axis=1)
+        there = np.isfinite(volume) & np.asarray(alive(volume))
+        lengths = np.array([stop - start for start, stop in STRETCHES])
+        return there * lengths / np.maximum(there.sum(0), 1)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One trial a gamma, the world that made them (`after` the questions: another one), and its own forecaster's name."""
+    """One trial a gamma, and the world that made them; `plain`: by the equations that the Bayes filter knows."""
 
     trials: tuple[Trial, ...]
     world: Tumour
-    after: Tumour
     plain: bool
     seed: int
     draws: int
@@ -108,7 +114,7 @@ class Size:
 
 SIZES = {
     "quick": Size((0, 3), 400, 100, 21),
-    "default": Size((0, 1, 2, 3, 4), 2_000, 400, 43),
+    "default": Size((0, 1, 2, 3, 4), 2_000, 400, 21),
     "full": Size((0, 1, 2, 3, 4), 10_000, 1_000, 43),
 }
 
@@ -188,26 +194,29 @@ def splits(trial: str) -> Iterator[tuple[str, slice | list[int], int, bool]]:
 
 def make(seed: int, variant: str | None, size: Size) -> Problem:
     """The problem of one seed at a given size."""
-    world = VARIANTS.get(variant or "", Tumour())
-    after = replace_ends(world) if variant == "published" else world
-    published = variant == "published"
+    world = VARIANTS.get(variant or "", PLAIN)
+    learned, asked = ("published-train", "published-test") if variant == "published" else ("corrected", "corrected")
     trials = []
     for gamma in size.gammas:
-        key = jax.random.fold_in(jax.random.key(seed), gamma)
-        learn, ask = jax.random.split(key)
-        train = cohort(learn, size.train, gamma, world=world, policy="published-train" if published else "corrected")
-        test = cohort(ask, size.test, gamma, world=world, policy="published-test" if published else "corrected")
         rng = np.random.default_rng([seed, gamma])
+        train, test = jax.random.split(jax.random.fold_in(jax.random.key(seed), gamma))
         origin = np.stack([rng.integers(*days, size.test) for days in STRETCHES], axis=1)
-        given = _plans(rng, origin.shape)
-        truth = np.asarray(branches(ask, daily(test.plan, DAYS), origin, given, world=world, after=after))
-        trials.append(Trial(f"gamma{gamma}", train, test, origin, _weights(test, origin), given, truth))
-    return Problem(tuple(trials), world, after, variant in (None, "published"), seed, size.draws)
+        trial = Trial(
+            name=f"gamma{gamma}",
+            key=test,
+            train=cohort(train, size.train, gamma, DAYS, world=world, policy=learned),
+            test=cohort(test, size.test, gamma, DAYS, world=world, policy=asked),
+            origin=origin,
+            given=_plans(rng, origin.shape),
+        )
+        trials.append(replace(trial, truth=_after(trial, world, None)))
+    return Problem(tuple(trials), world, variant in (None, "published"), seed, size.draws)
 
 
-def replace_ends(world: Tumour) -> Tumour:
-    """The same world without death and recovery."""
-    return Tumour(world.spec, world.spacing, world.saturation, world.delay, world.clone, ends=False)
+def _after(trial: Trial, world: Tumour, luck: PRNGKeyArray | None) -> Float[np.ndarray, "n o p h"]:
+    """What follows the true states under the plans, by the patients' own luck or by another."""
+    past = daily(trial.test.plan, DAYS)
+    return branches(trial.key, past, trial.origin, trial.given, world=world, luck=luck)
 
 
 def _plans(rng: np.random.Generator, shape: tuple[int, ...]) -> Bool[np.ndarray, "n o p h 2"]:
@@ -218,14 +227,6 @@ def _plans(rng: np.random.Generator, shape: tuple[int, ...]) -> Bool[np.ndarray,
     given[:, :, 10, 0] = True
     given[:, :, _RANDOM] = rng.integers(0, 2, (*shape, 10, AHEAD, 2))
     return given
-
-
-def _weights(test: Path, origin: Int[np.ndarray, "n o"]) -> Float[np.ndarray, "n o"]:
-    """The days of each stretch shared among the patients who are there (alive and not recovered) on theirs."""
-    volume = np.take_along_axis(test.x[:, :, 0], origin, axis=1)
-    there = np.isfinite(volume) & (volume > 0) & (volume < np.float32(DEATH))
-    lengths = np.array([stop - start for start, stop in STRETCHES])
-    return there * lengths / np.maximum(there.sum(0), 1)
 
 
 def _asked(trial: Trial) -> Schedule:
@@ -240,8 +241,7 @@ def _asked(trial: Trial) -> Schedule:
 def _futures(problem: Problem, index: int, world: World) -> Float[np.ndarray, "n o p draws h"]:
     trial = problem.trials[index]
     key = jax.random.fold_in(jax.random.key(problem.seed), 1)
-    drawn = futures(world, trial.test, trial.origin, _asked(trial), key=key, draws=problem.draws, days=AHEAD)
-    return np.clip(drawn, 0.0, DEATH) if problem.after.ends else drawn
+    return futures(world, trial.test, trial.origin, _asked(trial), key=key, draws=problem.draws, days=AHEAD)
 
 
 def _learned(problem: Problem, index: int, fitted: Fitted, name: str) -> Told:
@@ -260,21 +260,17 @@ def _member(fitted: Fitted, name: str) -> tuple[World, Calibration]:
 
 
 def _bayes(problem: Problem, index: int) -> Told:
-    drawn = _futures(problem, index, problem.after)
-    return _told(problem, index, drawn, rank_quantile(drawn, 0.05, 3), rank_quantile(drawn, 0.95, 3))
+    return _known(problem, index, _futures(problem, index, Tumour(ends=False)))
 
 
 def _oracle(problem: Problem, index: int) -> Told:
-    """Futures of the true state under other luck."""
-    trial = problem.trials[index]
-    ask = jax.random.split(jax.random.fold_in(jax.random.key(problem.seed), int(trial.name[5:])))[1]
-    past = daily(trial.test.plan, DAYS)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(problem.seed), 2), problem.draws)
-    drawn = [
-        np.asarray(branches(ask, past, trial.origin, trial.given, world=problem.world, after=problem.after, luck=key))
-        for key in keys
-    ]
-    drawn = np.stack(drawn, axis=3)
+    drawn = [_after(problem.trials[index], problem.world, key) for key in keys]
+    return _known(problem, index, np.stack(drawn, axis=3))
+
+
+def _known(problem: Problem, index: int, drawn: Float[np.ndarray, "n o p draws h"]) -> Told:
+    """Answers of somebody whose draws need no calibration."""
     return _told(problem, index, drawn, rank_quantile(drawn, 0.05, 3), rank_quantile(drawn, 0.95, 3))
 
 

@@ -6,6 +6,9 @@ arXiv:2002.04083. Day by day, with V the volume, C the drug, a_c and a_r the two
 
     V' = V (1 + rho ln(K / V) - beta_c (C + 5 a_c) - a_r (2 alpha + 4 beta) + e),  e ~ N(0, 0.01^2)
     C' = (C + 5 a_c) / 2,  beta = alpha / 10
+
+Three fields bend these equations (`variants.py` chooses their values), so that a learned world may be tried where its
+own features do not fit: kill that saturates in the drug, kill that comes late, a hidden and less sensitive clone.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_factor, cho_solve, solve_triangular
-from jax.scipy.special import ndtr, ndtri
+from jax.scipy.special import log_ndtr, ndtr, ndtri
+from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from biowm.core.arrays import AnyArray
@@ -50,10 +53,12 @@ KILL = 2.0 + 2.0**2 / 10  # kill of one 2 Gy fraction, per alpha: linear + quadr
 _MEAN = np.array([0.0398, 7e-5, 0.028])
 _SD = np.array([0.168, 7.23e-3, 7e-4])
 _COVARIANCE = np.outer(_SD, _SD) * np.array([[1.0, 0.87, 0.0], [0.87, 1.0, 0.0], [0.0, 0.0, 1.0]])
-_PRECISION = np.linalg.inv(_COVARIANCE).astype(np.float32)
+_ROOT = np.linalg.cholesky(_COVARIANCE).astype(np.float32)
 # Added after truncation, by type: type 1 answers better to radiotherapy, type 3 to chemotherapy.
 _SHIFT = np.array([[0.1 * _MEAN[0], 0, 0], [0, 0, 0], [0, 0, 0.1 * _MEAN[2]]], np.float32)
-_TRIES = 32  # of a truncated normal by rejection; where all fail (one draw in thousands) the first is clipped
+_TRIES = 8  # of alpha, by rejection (three of four are kept); where all fail the first is taken
+_FAR = 8.0  # standard deviations: further out, tails are no longer told apart in single precision
+_SENSITIVITY = 0.3  # of the hidden clone to both treatments, relative to the rest
 
 # Counts of the stages I, II, IIIA, IIIB, IV (Detterbeck and Gibson 2008) and, for each, the log diameter in cm:
 # mean, sd, and the bounds between which it is truncated (Winer-Muram et al. 2002, doi:10.1148/radiol.2233011026).
@@ -72,7 +77,8 @@ _LOG_SIZES = np.array(
 SPEC = WorldSpec(
     name="patient/tumour",
     clock="d",
-    channels=(Channel("volume", "cm^3", link="log", low=0.0, high=DEATH, floor=1e-3),),
+    # Read exactly, down to a single cell: a coarser floor hides most of what treated tumours do.
+    channels=(Channel("volume", "cm^3", link="log", low=0.0, high=DEATH, floor=1 / CELLS),),
     # A day of chemo is 5 mg/m3 of drug, a day of radio one fraction of 2 Gy.
     actions=(ActionCard("chemo", "", "switch", 0.0, 1.0), ActionCard("radio", "", "switch", 0.0, 1.0)),
     traits=(Trait("type", kind="category", levels=("1", "2", "3")),),
@@ -82,17 +88,20 @@ SPEC = WorldSpec(
 class TumourState(State):
     """One patient: volume (cm3), drug left (mg/m3) and the rates (alpha, rho, beta_c).
 
-    A volume of 0 is recovery and `DEATH` is death: both are for good.
+    A volume of 0 is recovery and `DEATH` is death: both are for good. `coming` is kill (as a relative change) that
+    waits in the two stages of a delay, `resistant` the share of the hidden clone; both are 0 in the plain equations.
     """
 
     t: Float[Array, ""]
     volume: Float[Array, ""]
     drug: Float[Array, ""]
     rates: Float[Array, "3"]
+    coming: Float[Array, "2"]
+    resistant: Float[Array, ""]
 
 
 class TumourBelief(Belief):
-    """A normal posterior of the rates (`mean`, `precision`, truncated below at `low`) and the volume by now.
+    """A normal posterior of the rates (`mean`, covariance `root root'`, truncated at `low`) and the volume by now.
 
     The volume is `volume`, as last read, times a ratio that is `ratio + slope . (rates - mean)` with variance
     `spread`. Just after a reading that ratio is 1, without doubt. Before the first reading (`seen` is False)
@@ -107,7 +116,7 @@ class TumourBelief(Belief):
     spread: Float[Array, ""]
     drug: Float[Array, ""]
     mean: Float[Array, "3"]
-    precision: Float[Array, "3 3"]
+    root: Float[Array, "3 3"]
     low: Float[Array, "3"]
 
 
@@ -135,8 +144,41 @@ def _effects(
     """
     left = DOSE * action[0] + (drug - DOSE * action[0]) * jnp.exp2(-dt)
     exposure = 2 * (DOSE * action[0] * dt + drug - left)
-    growth = jnp.log(CAPACITY / jnp.where(alive(volume), volume, CAPACITY))
+    growth = jnp.log(CAPACITY / jnp.where(volume > 0, volume, CAPACITY))
     return jnp.stack([-KILL * action[1] * dt, growth * dt, -exposure]), left
+
+
+def _hazard(low: Float[Array, ""]) -> Float[Array, ""]:
+    """The mean of a standard normal above `low`."""
+    return jnp.exp(norm.logpdf(low) - log_ndtr(-low))
+
+
+def _beyond(u: Float[Array, "..."], low: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A standard normal above `low`, from a uniform `u` (upper tails: exact where `low` is far out)."""
+    return jnp.maximum(-ndtri(u * ndtr(-jnp.minimum(low, _FAR))), low)
+
+
+def _truncated(
+    mean: Float[Array, "3"], root: Float[Array, "3 3"], low: Float[Array, "3"], *, key: PRNGKeyArray
+) -> Float[Array, "3"]:
+    """One draw of N(mean, root root') above `low`.
+
+    alpha above its bound, kept with the chance that rho then is above its own; rho given alpha; beta_c given both (its
+    bound is 40 standard deviations away).
+    """
+    (a, b, c), (_, d, e), (_, _, f) = root @ root.T
+    sd = jnp.sqrt(a)
+    rho_alpha, chemo_alpha = b / sd, c / sd
+    rho_sd = jnp.sqrt(jnp.maximum(d - rho_alpha**2, 1e-4 * d * jnp.finfo(jnp.float32).eps))
+    chemo_rho = (e - chemo_alpha * rho_alpha) / rho_sd
+    luck = jax.random.uniform(key, (2 * _TRIES + 2,), minval=jnp.finfo(jnp.float32).tiny)
+    alphas = _beyond(luck[:_TRIES], (low[0] - mean[0]) / sd)
+    bounds = (low[1] - mean[1] - rho_alpha * alphas) / rho_sd
+    first = jnp.argmax(luck[_TRIES : 2 * _TRIES] < ndtr(-bounds))
+    alpha, rho = alphas[first], _beyond(luck[-2], bounds[first])
+    chemo = jnp.sqrt(jnp.maximum(f - chemo_alpha**2 - chemo_rho**2, 0.0)) * ndtri(luck[-1])
+    rates = jnp.stack([sd * alpha, rho_alpha * alpha + rho_sd * rho, chemo_alpha * alpha + chemo_rho * rho + chemo])
+    return jnp.maximum(mean + rates, low)
 
 
 @register("worlds", "patient/tumour")
@@ -145,11 +187,19 @@ class Tumour(World):
 
     The belief is exact when the volume is read at the end of every step (linear regression with known noise
     and a truncated prior), so forecasts drawn from it are the Bayes floor of every learned model. Over a gap it
-    is linearised about the mean rates. Source: doi:10.1038/s41598-017-13646-z.
+    is linearised about the mean rates. It knows the plain equations only.
+
+    Args: `saturation` (m3/mg) divides the kill of drug at concentration c by 1 + saturation c; `delay` (d) is the
+    mean time that kill spends in each of two stages before it acts; `clone` is the first share of a hidden clone
+    with .3 of the sensitivity; `ends` whether death and recovery end a course. Source: doi:10.1038/s41598-017-13646-z.
     """
 
     spec: WorldSpec = eqx.field(static=True, default=SPEC)
     spacing: float = eqx.field(static=True, default=1.0)
+    saturation: float = eqx.field(static=True, default=0.0)
+    delay: float = eqx.field(static=True, default=0.0)
+    clone: float = eqx.field(static=True, default=0.0)
+    ends: bool = eqx.field(static=True, default=True)
 
     def begin(self, traits: Float[Array, " 3"]) -> TumourBelief:
         """The prior of a new patient of the type that `traits` marks (one-hot)."""
@@ -164,21 +214,31 @@ class Tumour(World):
             spread=zero,
             drug=zero,
             mean=jnp.asarray(_MEAN, jnp.float32) + low,
-            precision=jnp.asarray(_PRECISION),
+            root=jnp.asarray(_ROOT),
             low=low,
         )
 
     def update(self, belief: TumourBelief, reading: Float[Array, "1"], mask: Bool[Array, "1"]) -> TumourBelief:
         """Regress the change since the last reading on the rates.
 
-        A first reading tells nothing of them, and death or recovery little: the ratio is then censored.
+        A first reading tells nothing of them. Death says that the ratio was at least so large, recovery that at most
+        about one cell was left: such a censored ratio moves mean and covariance to those of the normal it truncates.
         """
         volume = reading[0]
-        tells = belief.seen & alive(belief.volume) & alive(volume) & (belief.spread > 0)
-        spread = jnp.where(tells, belief.spread, 1.0)
+        tells = belief.seen & alive(belief.volume) & (belief.spread > 0)
         slope = jnp.where(tells, belief.slope, 0.0)
-        precision = belief.precision + jnp.outer(slope, slope) / spread
-        surprise = volume / jnp.where(tells, belief.volume, 1.0) - belief.ratio
+        reach = belief.root.T @ slope
+        variance = reach @ reach + jnp.where(tells, belief.spread, 1.0)
+        sd = jnp.sqrt(variance)
+        bound = jnp.clip(volume, 1 / CELLS, DEATH)
+        surprise = (bound / jnp.where(tells, belief.volume, 1.0) - belief.ratio) / sd
+        side = jnp.where(volume > 0, 1.0, -1.0)
+        hazard = _hazard(side * surprise)
+        exact = alive(volume)
+        shift = jnp.where(exact, surprise, side * hazard) / sd
+        known = jnp.where(exact, 1.0, hazard * (hazard - side * surprise)) / variance
+        gain = belief.root @ reach
+        part = known / (1 + jnp.sqrt(jnp.maximum(1 - known * (reach @ reach), 0.0)))  # Potter, doi:10.2514/3.3090
         after = TumourBelief(
             t=belief.t,
             seen=jnp.ones((), bool),
@@ -187,8 +247,8 @@ class Tumour(World):
             slope=jnp.zeros(3),
             spread=jnp.zeros(()),
             drug=belief.drug,
-            mean=belief.mean + cho_solve(cho_factor(precision), slope) * surprise / spread,
-            precision=precision,
+            mean=belief.mean + gain * shift,
+            root=belief.root - part * jnp.outer(gain, reach),
             low=belief.low,
         )
         return jax.tree.map(lambda a, b: jnp.where(mask[0], a, b), after, belief)
@@ -211,20 +271,18 @@ class Tumour(World):
             spread=pull**2 * belief.spread + (fresh * NOISE) ** 2 * dt,
             drug=drug,
             mean=belief.mean,
-            precision=belief.precision,
+            root=belief.root,
             low=belief.low,
         )
 
     def draw(self, belief: TumourBelief, *, key: PRNGKeyArray) -> TumourState:
         """Rates from the truncated posterior, and the volume that goes with them."""
-        noise = jax.random.normal(key, (1 + 3 * _TRIES,))
-        root = jnp.linalg.cholesky(belief.precision)
-        tries = belief.mean[:, None] + solve_triangular(root.T, noise[1:].reshape(3, _TRIES), lower=False)
-        fits = jnp.all(tries > belief.low[:, None], axis=0)
-        rates = jnp.maximum(tries[:, jnp.argmax(fits)], belief.low)
-        doubt = belief.slope @ (rates - belief.mean) + jnp.sqrt(belief.spread) * noise[0]
-        volume = jnp.where(belief.seen, belief.volume, first_volume(key=jax.random.fold_in(key, 1)))
-        return TumourState(belief.t, jnp.clip(volume * (belief.ratio + doubt), 0.0, DEATH), belief.drug, rates)
+        k_rates, k_first, k_doubt = jax.random.split(key, 3)
+        rates = _truncated(belief.mean, belief.root, belief.low, key=k_rates)
+        doubt = belief.slope @ (rates - belief.mean) + jnp.sqrt(belief.spread) * jax.random.normal(k_doubt)
+        volume = jnp.where(belief.seen, belief.volume, first_volume(key=k_first))
+        volume = jnp.clip(volume * (belief.ratio + doubt), 0.0, DEATH)
+        return TumourState(belief.t, volume, belief.drug, rates, jnp.zeros(2), jnp.full((), self.clone))
 
     def step(
         self, state: TumourState, action: Float[Array, "2"], dt: Float[Array, ""], *, key: PRNGKeyArray
@@ -232,11 +290,31 @@ class Tumour(World):
         """The transition; a volume that would pass `DEATH` stays there, one that would fall below 0 is 0."""
         noise, luck = jax.random.normal(key, (2,))
         effects, drug = _effects(state.volume, state.drug, action, dt)
-        change = effects @ state.rates + NOISE * jnp.sqrt(dt) * noise
-        volume = jnp.clip(state.volume * (1 + change), 0.0, DEATH)
-        cured = ndtr(luck) < jnp.exp(-CELLS * volume)
-        volume = jnp.where(alive(state.volume), jnp.where(cured, 0.0, volume), state.volume)
-        return TumourState(state.t + dt, volume, drug, state.rates)
+        radio, growth, chemo = effects * state.rates
+        if self.saturation:
+            chemo = chemo / (1 - self.saturation * effects[2] / jnp.maximum(dt, 1e-6))
+        kill, coming = self._delayed(-radio - chemo, state.coming, dt)
+        grown = 1 + growth + NOISE * jnp.sqrt(dt) * noise
+        plain, hardy = jnp.maximum(grown - kill, 0.0), jnp.maximum(grown - _SENSITIVITY * kill, 0.0)
+        ratio = (1 - state.resistant) * plain + state.resistant * hardy
+        resistant = jnp.where(ratio > 0, state.resistant * hardy / jnp.where(ratio > 0, ratio, 1.0), state.resistant)
+        volume = state.volume * ratio
+        if self.ends:
+            cured = ndtr(luck) < jnp.exp(-CELLS * volume)
+            volume = jnp.where(cured, 0.0, jnp.minimum(volume, DEATH))
+            volume = jnp.where(alive(state.volume), volume, state.volume)
+        return TumourState(state.t + dt, volume, drug, state.rates, coming, resistant)
+
+    def _delayed(
+        self, kill: Float[Array, ""], coming: Float[Array, "2"], dt: Float[Array, ""]
+    ) -> tuple[Float[Array, ""], Float[Array, "2"]]:
+        """The kill that acts now, and what waits: all of it acts in the end."""
+        if not self.delay:
+            return kill, coming
+        stays = jnp.exp(-dt / self.delay)
+        first = coming[0] + kill
+        second = coming[1] + first * (1 - stays)
+        return second * (1 - stays), stays * jnp.stack([first, second])
 
     def impulse(self, state: Moment, dose: Float[Array, "2"]) -> Moment:
         """Nothing: both treatments are switches."""
