@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -60,6 +62,16 @@ def features(tracker: Tracker) -> Float[Array, "d p"]:
         "memory": everyone(away),
     }
     return jnp.concatenate([columns[name] for name in BLOCKS], axis=1)
+
+
+def slopes(tracker: Tracker) -> Float[Array, "d p"]:
+    """How each channel's own row changes with its own last value."""
+
+    def of(z: Float[Array, " d"]) -> Float[Array, "d p"]:
+        return features(eqx.tree_at(lambda s: s.z, tracker, z))
+
+    turned = jax.vmap(lambda way: jax.jvp(of, (tracker.z,), (way,))[1])(jnp.eye(tracker.z.shape[0]))
+    return jnp.einsum("jjp->jp", turned)
 
 
 def with_traits(row: Float[Array, "d p"], tracker: Tracker) -> Float[Array, "d q"]:

@@ -21,7 +21,9 @@ _draw_states = eqx.filter_jit(draw_states)
 
 @pytest.fixture(scope="module")
 def world() -> Mixed:
-    return learned("mixed(full)")
+    """A world that reads exactly: its belief is then a plain regression (the noisy one: test_statespace.py)."""
+    fitted = learned("mixed(full)")
+    return eqx.tree_at(lambda w: w.r, fitted, 0 * fitted.r)
 
 
 @pytest.fixture(scope="module")
@@ -169,16 +171,19 @@ def test_rollouts_stay_within_the_limits(world: Mixed):
     assert top[0] == pytest.approx(3 * np.nanmax(tiny_cohort(60, 10).x[..., 0]), rel=1e-3)
 
 
-def test_time_that_passed_unread_is_part_of_the_next_gap(world: Mixed, path: Path):
-    """The filter half the way and one step are one step all the way: the same numbers from the same key."""
+def test_drawing_late_is_stepping(world: Mixed, path: Path):
+    """Time that passed since the last reading is stepped over when the state is drawn."""
 
     @eqx.filter_jit
     def both(world, belief):
-        action, half = jnp.asarray([1.0, 0.0]), jnp.asarray(0.5)
-        state = world.draw(belief, key=jax.random.key(0))
-        late = world.draw(world.predict(belief, action, half), key=jax.random.key(0))
-        whole = world.step(state, action, 2 * half, key=jax.random.key(1))
-        return whole.tracker.z, world.step(late, action, half, key=jax.random.key(1)).tracker.z
+        action, dt = jnp.asarray([1.0, 0.5]), jnp.asarray(0.8)
+        state = world.step(world.draw(belief, key=jax.random.key(0)), action, dt, key=jax.random.key(1))
+        late = world.draw(world.predict(belief, action, dt), key=jax.random.key(0))
+        return state.tracker, late.tracker, belief.tracker
 
-    whole, halves = both(world, at(_assimilate(world, only(path)), 4))
-    np.testing.assert_allclose(whole, halves, rtol=1e-4, atol=1e-5)
+    still = eqx.tree_at(lambda w: w.s2, world, 0 * world.s2)
+    both_read = int(np.flatnonzero(np.isfinite(only(path).x).all(1))[-1])
+    stepped, drawn, before = both(still, at(_assimilate(world, only(path)), both_read))
+    for a, b in zip(jax.tree.leaves(stepped), jax.tree.leaves(drawn), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert np.abs(np.asarray(drawn.z - before.z)).min() > 1e-3

@@ -198,16 +198,21 @@ def _log_lik(n_rows, s2, rss, log_det, mo: Moments, lam: int) -> float:
     return float(gauss + mo.jac[lam] + mo.log_w)
 
 
-def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
-    """Fit the mixed trunk to stacked training paths; the Box-Cox power by marginal likelihood in link units."""
+def masks(spec: WorldSpec, config: MixedConfig) -> tuple[Bool[np.ndarray, " q"], Bool[np.ndarray, " p"]]:
+    """Which columns of the fixed effects a variant uses, and which of the random ones."""
     n_actions, d = len(spec.actions), len(spec.channels)
     used = columns_of(config.blocks, d, n_actions)
     chosen = {"none": (), "action": ACTION_BLOCKS, "full": config.blocks}[config.effects]
     active = used & columns_of(chosen, d, n_actions)
     crossed = int(columns_of(ACTION_BLOCKS, d, n_actions).sum()) * spec.trait_width
-    used = np.concatenate([used, np.full(crossed, config.traits)])
+    return np.concatenate([used, np.full(crossed, config.traits)]), active
+
+
+def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
+    """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by marginal likelihood."""
+    used, active = masks(spec, config)
     fits, lams = [], []
-    for channel, mo in zip(spec.channels, moments(frame, paths, config, n_actions), strict=True):
+    for channel, mo in zip(spec.channels, moments(frame, paths, config, len(spec.actions)), strict=True):
         options = range(len(LAMBDAS)) if channel.link == "log" and config.transform else (0,)
         tried = [(em(mo, i, used, active, config.penalty), LAMBDAS[i]) for i in options]
         best = max(tried, key=lambda pair: pair[0].log_lik)
@@ -219,5 +224,5 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 
     return Mixed(
         spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
-        cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]),
+        cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]), cast(np.zeros(len(fits))),
     )  # fmt: skip

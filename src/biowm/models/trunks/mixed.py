@@ -1,11 +1,13 @@
 """The default trunk: mixed-effects linear dynamics on transformed increments, with its exact belief.
 
-Per channel j, between its last reading and the next, `gap` later:
+Per channel j, from its state at the last reading to the next reading, `gap` later:
 
     increment_j / gap^pace = F W_j + B theta_ij + noise
     theta_ij ~ N(0, D_j = R_j R_j'),   noise ~ N(0, s2_j gap^(power - 2 pace))
+    reading_j = state_j + N(0, r_j)    (link units; r = 0: the state is read exactly)
 
-with F, B rows of the feature library (B random per subject: the belief is their exact posterior).
+with F, B rows of the feature library (B random per subject: the belief is their exact posterior, where r > 0 that of
+the dynamics linearised at the filtered state, on which the features are computed).
 """
 
 from __future__ import annotations
@@ -21,23 +23,44 @@ from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
-from ..features import features, with_traits
+from ..features import features, slopes, with_traits
 from ..tracker import Frame, Tracker, advance, fresh, give, read
 
 _LIMIT = 8.0
+_STEEPEST = 1.5  # most by which an error of the state may grow in one gap: features are linear only nearby
+_FLATTEST = 0.1
 
 
 class MixedBelief(Belief):
-    """Tracker, and the posterior N(m, L L') of each channel's random effects.
+    """Tracker, and the posterior of each channel's random effects and of its state at the last reading.
 
-    The square root L is carried (Potter's filter, doi:10.2514/3.3090): it stays a covariance in single
-    precision, and drawing needs no factorisation.
+    With e and n standard normal, theta = m + L e and state = tracker.z + (c'e + a n) / sd. Square roots are carried
+    (Potter's filter, doi:10.2514/3.3090): they stay covariances in single precision, and drawing needs no
+    factorisation. This triangular form is closed: noise of the dynamics enters `a` alone. Where r = 0, c = a = 0.
     """
 
     t: Float[Array, ""]
     tracker: Tracker
     m: Float[Array, "d p"]
     L: Float[Array, "d p p"]
+    c: Float[Array, "d p"]
+    a: Float[Array, " d"]
+
+
+class Ahead(NamedTuple):
+    """The next reading as expected, per channel, in units of the transformed increment.
+
+    `full`: the row of the fixed effects times gap^pace; `bend`: transformed units per link unit; `carry`: what an
+    error of the state becomes; `mean`, `c`, `a2`: the increment is mean + c'e + N(0, a2), its reading adds N(0, r).
+    """
+
+    full: Float[Array, "d q"]
+    bend: Float[Array, " d"]
+    carry: Float[Array, " d"]
+    mean: Float[Array, " d"]
+    c: Float[Array, "d p"]
+    a2: Float[Array, " d"]
+    r: Float[Array, " d"]
 
 
 class MixedState(State):
@@ -77,10 +100,12 @@ class Mixed(World):
     W: Float[Array, "d q"]
     root: Float[Array, "d p p"]
     s2: Float[Array, " d"]
+    r: Float[Array, " d"]
 
     def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
         d, p = self.root.shape[:2]
-        return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), jnp.zeros((d, p)), self.root)
+        none = jnp.zeros((d, p))
+        return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), none, self.root, none, jnp.zeros(d))
 
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
         tracker = advance(belief.tracker, self.frame, action, dt)
@@ -90,36 +115,69 @@ class Mixed(World):
         return eqx.tree_at(lambda s: s.tracker, state, give(state.tracker, self.frame, dose))
 
     def update(self, belief: MixedBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> MixedBelief:
-        tracker = belief.tracker
-        z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
-        row = features(tracker)
-        y, _ = target(self.frame, tracker, z, self.lam)
-        scale, s2 = self._scales(tracker)
-        fixed = jnp.sum(with_traits(row, tracker) * self.W, axis=1)
+        tracker, frame = belief.tracker, self.frame
+        z = frame.scale.to_z(jnp.where(mask, reading, 1.0))
         learn = mask & (tracker.seen > 0) & (tracker.age > 0)
+        ahead = self.ahead(belief)
+        y, _ = target(frame, tracker, z, self.lam)
 
-        def kalman(m, L, b, y, s2, go):
-            v = b @ L
-            spread = v @ v + s2
-            gain = L @ v / spread
-            shrink = 1 / (1 + jnp.sqrt(s2 / spread))
-            return jnp.where(go, m + gain * (y - b @ m), m), jnp.where(go, L - shrink * jnp.outer(gain, v), L)
+        def kalman(m, L, c, a2, r, miss):
+            noise = a2 + r
+            spread = c @ c + noise
+            shrink = 1 / (1 + jnp.sqrt(noise / spread))
+            e = c * miss / spread
+            gain, lead = a2 / noise, L @ c
+            state = gain * miss + (1 - gain) * (c @ e)
+            rest = (1 - gain) * jnp.sqrt(noise / spread) * c, jnp.sqrt(a2 * r / noise)
+            return m + L @ e, L - shrink / spread * jnp.outer(lead, c), *rest, state
 
-        m, L = jax.vmap(kalman)(belief.m, belief.L, row, y / scale - fixed, s2, learn)
-        return MixedBelief(belief.t, read(tracker, z, mask), m, L)
+        m, L, c, a, state = jax.vmap(kalman)(belief.m, belief.L, ahead.c, ahead.a2, ahead.r, y - ahead.mean)
+        start_var = (frame.start_sd * frame.scale.sd) ** 2
+        trust = start_var / (start_var + self.r)
+        first = frame.start_mean + trust * (z - frame.start_mean)
+        later = tracker.z + self._increment(ahead.mean + state) / frame.scale.sd
+        now = jnp.where(self.r > 0, jnp.where(learn, later, first), z)  # r = 0: exactly, without rounding
+
+        def known(new, otherwise, old):
+            shape = (-1,) + (1,) * (new.ndim - 1)
+            return jnp.where(learn.reshape(shape), new, jnp.where(mask.reshape(shape), otherwise, old))
+
+        return MixedBelief(
+            belief.t, read(tracker, now, mask), known(m, belief.m, belief.m), known(L, belief.L, belief.L),
+            known(c / ahead.bend[:, None], 0.0, belief.c), known(a / ahead.bend, jnp.sqrt(self.r * trust), belief.a),
+        )  # fmt: skip
+
+    def ahead(self, belief: MixedBelief) -> Ahead:
+        """What the next reading of each channel is expected to be, had it come now."""
+        tracker = belief.tracker
+        row = features(tracker)
+        full = with_traits(row, tracker)
+        scale, s2 = self._scales(tracker)
+        mean = scale * (jnp.sum(full * self.W, axis=1) + jnp.sum(row * belief.m, axis=1))
+        bend = jnp.maximum(1 + self.lam * jnp.clip(mean, -_LIMIT, _LIMIT), _FLATTEST)
+        weights = self.W[:, : row.shape[1]] + belief.m
+        steep = scale * jnp.sum(slopes(tracker) * weights, axis=1) / self.frame.scale.sd
+        carry = bend * jnp.clip(1 + steep / bend, 0.0, _STEEPEST)
+        c = carry[:, None] * belief.c + scale[:, None] * jnp.einsum("dp,dpk->dk", row, belief.L)
+        a2 = carry**2 * belief.a**2 + scale**2 * s2
+        return Ahead(scale[:, None] * full, bend, carry, mean, c, a2, bend**2 * self.r)
 
     def draw(self, belief: MixedBelief, *, key: PRNGKeyArray) -> MixedState:
-        k_theta, k_start = jax.random.split(key)
+        """One state, now: time that passed since the last reading is stepped over, as `step` would."""
+        k_theta, k_start, k_state, k_late = jax.random.split(key, 4)
         tracker, frame = belief.tracker, self.frame
-        theta = belief.m + jnp.einsum("dij,dj->di", belief.L, jax.random.normal(k_theta, belief.m.shape))
+        e = jax.random.normal(k_theta, belief.m.shape)
+        theta = belief.m + jnp.einsum("dij,dj->di", belief.L, e)
+        slip = jnp.sum(belief.c * e, axis=1) + belief.a * jax.random.normal(k_state, belief.a.shape)
         unseen = frame.start_mean + frame.start_sd * jax.random.normal(k_start, tracker.z.shape)
-        unseen = jnp.clip(unseen, frame.scale.lowest, frame.scale.highest)
-        never = tracker.seen == 0
-        tracker = eqx.tree_at(
-            lambda s: (s.z, s.prev), tracker,
-            (jnp.where(never, unseen, tracker.z), jnp.where(never, unseen, tracker.prev)),
-        )  # fmt: skip
-        return MixedState(belief.t, tracker, theta)
+        z = jnp.where(tracker.seen > 0, tracker.z + slip / frame.scale.sd, unseen)
+        z = jnp.clip(z, frame.scale.lowest, frame.scale.highest)
+        tracker = eqx.tree_at(lambda s: s.z, tracker, z)
+        late = (tracker.seen > 0) & (tracker.age > 0)
+        due = self.expect(tracker, theta)
+        y = due.scale * (due.fixed + due.own + due.sd * jax.random.normal(k_late, z.shape))
+        now = jnp.where(late, self._after(tracker, y), z)
+        return MixedState(belief.t, read(tracker, now, late | (tracker.seen == 0)), theta)
 
     def step(
         self, state: MixedState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
@@ -139,13 +197,16 @@ class Mixed(World):
 
     def land(self, tracker: Tracker, y: Float[Array, " d"]) -> Tracker:
         """The tracker after every channel has risen by the transformed increment `y`, and was read."""
-        z = tracker.z + self._increment(jnp.clip(y, -_LIMIT, _LIMIT)) / self.frame.scale.sd
-        z = jnp.clip(z, self.frame.scale.lowest, self.frame.scale.highest)
-        return read(tracker, z, jnp.ones_like(z, bool))
+        return read(tracker, self._after(tracker, y), jnp.ones_like(y, bool))
 
     def observe(self, state: MixedState) -> Observation:
-        value = self.frame.scale.to_x(state.tracker.z)
-        return Observation(value, jnp.zeros_like(value))
+        z, error = state.tracker.z, jnp.sqrt(self.r) / self.frame.scale.sd
+        to_x = self.frame.scale.to_x
+        return Observation(to_x(z), 0.5 * (to_x(z + error) - to_x(z - error)))
+
+    def _after(self, tracker: Tracker, y: Float[Array, " d"]) -> Float[Array, " d"]:
+        z = tracker.z + self._increment(jnp.clip(y, -_LIMIT, _LIMIT)) / self.frame.scale.sd
+        return jnp.clip(z, self.frame.scale.lowest, self.frame.scale.highest)
 
     def _scales(self, tracker: Tracker) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """gap^pace, and the variance of the noise of the divided increment."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from biowm.core.registry import register
 
 from ..candidate import Candidate
-from .em import Effects, MixedConfig, fit_mixed
+from .em import Effects, MixedConfig
+from .statespace_fit import fit_noisy
 
 LIBRARY = ("one", "z", "rate", "dose", "exposure", "z*dose", "z*exposure", "gap", "gap*dose")
 LEVELS: tuple[Effects, ...] = ("none", "action", "full")
@@ -13,11 +14,11 @@ LEVELS: tuple[Effects, ...] = ("none", "action", "full")
 
 @register("candidates", "mixed")
 def candidates() -> tuple[Candidate, ...]:
-    """Six variants; which level and whether memory pays is for the race to say."""
+    """Six variants; the race says which level pays and whether memory does, the likelihood how noisy readings are."""
     return tuple(_variant(effects, memory) for memory in (False, True) for effects in LEVELS)
 
 
 def _variant(effects: Effects, memory: bool) -> Candidate:
     config = MixedConfig((*LIBRARY, "memory") if memory else LIBRARY, effects)
     name = f"mixed({effects}{', memory' if memory else ''})"
-    return Candidate(name, False, lambda m: fit_mixed(m.spec, m.frame, m.paths, config))
+    return Candidate(name, False, lambda m: fit_noisy(m.spec, m.frame, m.paths, config))
