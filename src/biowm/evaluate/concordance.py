@@ -14,12 +14,11 @@ def concordance(
     forecast: Float[AnyArray, "*b t"], truth: Float[AnyArray, "*b t"], seen: Bool[AnyArray, "*b t"]
 ) -> Float[Array, "*b"]:
     """Concordance of each pair of curves over the times in `seen`, with moments divided by their number (biased)."""
-    n = jnp.sum(seen, axis=-1, keepdims=True).astype(forecast.dtype)
 
     def mean(x: Float[Array, "*b t"]) -> Float[Array, "*b 1"]:
-        return jnp.sum(jnp.where(seen, x, 0.0), axis=-1, keepdims=True) / n
+        return jnp.mean(x, axis=-1, keepdims=True, where=jnp.asarray(seen))
 
-    p, y = mean(forecast), mean(truth)
-    both = mean((forecast - p) * (truth - y))
-    spread = mean((forecast - p) ** 2) + mean((truth - y) ** 2) + (p - y) ** 2
-    return (2 * both / (spread + _TINY))[..., 0]
+    f, y = jnp.asarray(forecast), jnp.asarray(truth)
+    apart = mean(f) - mean(y)
+    f, y = f - mean(f), y - mean(y)
+    return (2 * mean(f * y) / (mean(f * f) + mean(y * y) + apart * apart + _TINY))[..., 0]

@@ -80,7 +80,7 @@ class GliomaRt(Task[Problem, Prediction]):
         """The simple rules, then the race's own, then the worlds: one machine a line and fold."""
         for rule in RULES:
             yield Answer(rule, "baseline", {split: _by_rule(problem, split, rule) for split in splits(problem)})
-        machines = {
+        machines: Machines = {
             (protocol, line): [
                 build(problem.wells, fold, problem.seed) for fold in folds(problem.wells, line, protocol)
             ]
@@ -131,7 +131,7 @@ def splits(problem: Problem) -> list[str]:
 def parsed(split: str) -> tuple[Protocol, str, float]:
     """Protocol, line and the hour it is foretold from."""
     name, line = split.split("/")
-    protocol = next(p for p in PROTOCOLS if name.startswith(p))
+    protocol: Protocol = next(p for p in PROTOCOLS if name.startswith(p))
     return protocol, line, SEEN if name.endswith("72h") else 0.0
 
 
