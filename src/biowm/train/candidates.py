@@ -26,6 +26,12 @@ def entrants(spec: WorldSpec | None = None, declared: Declared | None = None) ->
     return tuple(sorted(found, key=lambda c: c.is_rule))
 
 
+def eligible(spec: WorldSpec, paths: Path, declared: Declared | None = None) -> tuple[Candidate, ...]:
+    """The entrants that find enough readings in the training paths to learn from."""
+    readings = int(np.isfinite(np.asarray(paths.x)[..., list(spec.targets)]).any(-1).sum())
+    return tuple(c for c in entrants(spec, declared) if c.least <= readings)
+
+
 def spacing_of(paths: Path, targets: tuple[int, ...]) -> float:
     """The usual gap between readings: the median over all subjects."""
     t, seen = np.asarray(paths.t), np.asarray(np.isfinite(np.asarray(paths.x)[..., list(targets)]).any(-1))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from biowm.core.mechanism_units import Declared
 from biowm.core.path import Path, take
 from biowm.core.record import Record, digest, digest_arrays
 from biowm.core.spec import WorldSpec, spec_to_json
@@ -15,7 +16,7 @@ from biowm.models.blend import blend
 from biowm.models.candidate import Candidate, Material, material
 
 from .calibrate import Calibration, calibrate
-from .candidates import entrants, spacing_of
+from .candidates import eligible, spacing_of
 from .contest import DRAWS, ORIGINS, Job, Progress, contest, mixture
 from .envelope import envelope
 from .fitted import Fitted
@@ -31,6 +32,7 @@ def fit_paths(
     *,
     seed: int = 0,
     units: Sequence[str] | None = None,
+    mechanism: Declared | None = None,
     candidates: Sequence[Candidate] | None = None,
     halves: bool = True,
     stages: Stages | None = None,
@@ -39,18 +41,17 @@ def fit_paths(
     """Fit the default world to stacked paths of training subjects.
 
     Args: `units` groups subjects that must stay together (default: each by itself); `horizons` where the race
-    and the calibration are run; `candidates` who is raced (default: all that are registered and find enough readings
-    to learn from); `halves` whether to fit the two half-blends that plans are promised by; `progress(text, share)`.
-    The result has no held-out rows and no cohort: `fit_study` adds them.
+    and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default: the
+    mechanism and all that are registered and find enough readings to learn from); `halves` whether to fit the two
+    half-blends that plans are promised by; `progress(text, share)`. The result has no held-out rows and no cohort:
+    `fit_study` adds them.
     Raises: ValueError where no subject has two readings.
     """
     tell = progress or (lambda text, share: None)
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
     job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")
-    if candidates is None:
-        readings = int(np.isfinite(np.asarray(paths.x)[..., list(spec.targets)]).any(-1).sum())
-        candidates = tuple(c for c in entrants() if c.least <= readings)
+    candidates = eligible(spec, paths, mechanism) if candidates is None else candidates
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
     scale = ready.frame.scale
     held = contest(job, candidates, scale, stages, lambda text, share: tell(text, 0.75 * share))

@@ -13,7 +13,6 @@ from biowm.core.record import Record
 from biowm.data.splits import split, units
 from biowm.data.study import Study
 
-from .candidates import entrants
 from .contest import Progress
 from .fit import fit_paths
 from .fitted import Cohort, Fitted
@@ -56,7 +55,7 @@ def fit_study(
         declared(study.horizons, paths, study.spec.clock, study.spec.targets),
         seed=seed,
         units=[names[i] for i in pool],
-        candidates=entrants(study.spec, mechanism or declared_by(study)),
+        mechanism=mechanism or declared_by(study),
         stages=stages,
         progress=progress,
     )
