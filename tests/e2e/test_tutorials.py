@@ -12,7 +12,14 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def test_there_is_a_tutorial_for_each_capability():
-    assert [t.stem[2:] for t in TUTORIALS] == ["your-table", "what-if", "plan", "certify", "bench"]
+    assert [t.stem[2:] for t in TUTORIALS] == [
+        "your-table",
+        "what-if",
+        "plan",
+        "certify",
+        "bench",
+        "your-own-mechanism",
+    ]
 
 
 @pytest.mark.slow

@@ -256,5 +256,5 @@ def fingerprint(declared: Declared) -> str:
     calls = ((m.slope, state, action), (m.impulse, state, action), (m.read, state), (m.start, reading))
     traced = [jax.make_jaxpr(lambda *x, method=method: vector(method(*x)))(*args) for method, *args in calls]
     names = (m.clock, m.states, m.channels, m.actions, declared.channels, declared.actions, declared.batch)
-    values = [(n, p, float(getattr(m, n))) for n, p in parameters(m).items()]
+    values = [(n, p, float(jnp.asarray(getattr(m, n)))) for n, p in parameters(m).items()]
     return "\n".join(map(str, (type(m).__name__, *names, *values, *traced)))

@@ -31,9 +31,9 @@ from ..tracker import Frame
 from .mechanism import Mechanistic
 from .mechanism_start import accurate, blank
 
-MOST_SUBJECTS, MOST_TIMES = 64, 96
+MOST_TIMES, MOST_READINGS = 96, 4096  # of a subject, and of all: more subjects where they are read less often
 EDGE = 6.0  # how far a parameter may go from its start, on the unbounded scale (a factor of 400 above a bound)
-_ROUNDS, _STEPS = 3, 40
+_ROUNDS, _STEPS = 3, 100
 _FIRST = tuple(float(np.log(v)) for v in (0.4, 0.15, 0.2))  # of shifts, drift and noise (see Free)
 _PRIOR_SD = (3.0, 0.7, 1.0, 1.0)  # about the start
 
@@ -148,7 +148,7 @@ def _climb(
 
     reach = np.concatenate([np.full(len(a), EDGE if i == 0 else 4.0) for i, a in enumerate(start)])
     limits = list(zip(centre - reach, centre + reach, strict=True))
-    minimize(objective, flat, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": _STEPS, "ftol": 1e-6})
+    minimize(objective, flat, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": _STEPS, "ftol": 1e-7})
     if not np.isfinite(best[0]):
         raise BadInput(
             f"mechanism {type(base.mechanism).__name__}: found a gradient that is not a number for "
@@ -227,7 +227,8 @@ def _split(flat: Array | np.ndarray, like: Free) -> Free:
 
 def _walk(spec: WorldSpec, paths: Path) -> tuple[Walk, int]:
     """Some of the subjects (all, where they are few), padded with unread ones; how many they are."""
-    chosen = np.random.default_rng(0).permutation(paths.t.shape[0])[:MOST_SUBJECTS]
+    most = MOST_READINGS // min(paths.t.shape[1], MOST_TIMES)
+    chosen = np.random.default_rng(0).permutation(paths.t.shape[0])[:most]
     padded = np.concatenate([chosen, np.repeat(chosen[-1:], bucket(len(chosen)) - len(chosen))])
     some = take(paths, padded)
     x = np.array(some.x, np.float32)

@@ -1,0 +1,165 @@
+"""The mechanism trunk: its filter, its fit, and how it says that something is wrong."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.support.burden import Burden, burden_world
+from tests.support.tiny import SPEC, tiny_cohort, tiny_material
+
+from biowm.core.errors import BadInput
+from biowm.core.mechanism import Mechanism, Scalar, parameter, parameters
+from biowm.core.mechanism_units import Declared, wire
+from biowm.core.path import Path, stack
+from biowm.core.rollout import assimilate, at
+from biowm.core.schedule import schedule
+from biowm.core.spec import Channel, Trait, WorldSpec
+from biowm.models.candidate import material
+from biowm.models.trunks.mechanism import Mechanistic
+from biowm.models.trunks.mechanism_fit import fit_mechanism
+from biowm.models.trunks.mechanism_start import accurate, blank
+
+
+class Climb(Mechanism):
+    """A level that rises at each subject's own speed: linear in everything."""
+
+    clock = "d"
+    states: ClassVar = {"level": "mg/L"}
+    channels: ClassVar = {"level": "mg/L"}
+    actions: ClassVar = {}
+    signed = ("level",)
+    speed: Scalar = parameter("mg/L/d", start=1.0, varies="batch")
+
+    def slope(self, state, action):
+        return (self.speed + 0.0 * state[0],)
+
+
+LINE = WorldSpec(
+    "line", "d", (Channel("level", "mg/L"),), traits=(Trait("site", kind="category", levels=("a", "b", "c", "d")),)
+)
+
+
+def climbers(n: int = 60, seed: int = 0) -> tuple[Path, np.ndarray]:
+    """Subjects of four sites with speeds about their site's, read with noise at irregular times."""
+    rng = np.random.default_rng(seed)
+    sites = np.array([1.4, 0.6, 1.8, 1.0])
+    paths = []
+    for i in range(n):
+        site = i % 4
+        t = np.cumsum(rng.uniform(0.5, 1.5, 10)).astype(np.float32) - 0.5
+        level = rng.normal(0, 1) + (sites[site] + 0.2 * rng.normal()) * t
+        x = (level + 0.3 * rng.normal(size=10))[:, None].astype(np.float32)
+        paths.append(Path(t, x, schedule([], 8), np.eye(4, dtype=np.float32)[site], np.int32(0)))
+    return stack(paths), sites
+
+
+@pytest.fixture(scope="module")
+def climbing() -> Mechanistic:
+    paths, _ = climbers()
+    ready = material(LINE, paths, 1.0, 5.0)
+    return fit_mechanism(LINE, ready.frame, paths, Climb(), wire(Declared(Climb(), batch="site"), LINE))
+
+
+def test_the_filter_is_the_dense_posterior(climbing: Mechanistic):
+    """Prior, readings and wandering of a linear mechanism, conditioned at once in double precision."""
+    world, scale = climbing, climbing.frame.scale
+    t, traits = np.array([0.0, 0.7, 1.1, 2.6, 4.0]), np.eye(4)[2]
+    unit = float(parameters(Climb)["speed"].value(jnp.asarray(1.0)))
+    speed = float(world.mechanism.speed) + unit * float(world.shift[2, 0])  # type: ignore[attr-defined]
+    x = 1.0 + (speed + 0.1) * t + 0.2 * np.array([1, -1, -1, 1, 0])
+    z = (x - float(scale.mean[0])) / float(scale.sd[0])
+    path = Path(
+        t.astype(np.float32), x[:, None].astype(np.float32), schedule([], 8), traits.astype(np.float32), np.int32(0)
+    )
+    belief = at(eqx.filter_jit(assimilate)(world, path), -1)
+    slope, sd = unit / float(scale.sd[0]), float(world.sd[0])
+    # States at the reading times are affine in (shift, start, one drift a gap); unknowns have unit variance.
+    A = np.zeros((5, 2 + 4))
+    A[:, 0], A[:, 1] = slope * sd * t, float(world.frame.start_sd[0])
+    for k in range(1, 5):
+        A[k:, 1 + k] = float(world.drift[0]) * np.sqrt(t[k] - t[k - 1])
+    mean = float(world.frame.start_mean[0]) + speed / float(scale.sd[0]) * t
+    K = A @ A.T + float(world.noise[0]) ** 2 * np.eye(5)
+    F = np.vstack([np.eye(6)[0] * sd, A[-1]])
+    centre = np.array([float(world.shift[2, 0]), mean[-1]])
+    np.testing.assert_allclose(belief.m, centre + F @ A.T @ np.linalg.solve(K, z - mean), atol=2e-4)
+    np.testing.assert_allclose(belief.P, F @ F.T - F @ A.T @ np.linalg.solve(K, A @ F.T), atol=2e-4)
+
+
+def test_draws_have_the_moments_of_the_belief(climbing: Mechanistic):
+    belief = climbing.begin(jnp.zeros(4))
+    draws = jax.vmap(lambda key: climbing.draw(belief, key=key).w)(jax.random.split(jax.random.key(0), 4000))
+    np.testing.assert_allclose(jnp.cov(draws.T), belief.P, atol=0.1 * float(jnp.max(belief.P)))
+
+
+def test_parameters_are_recovered_and_their_intervals_cover(climbing: Mechanistic):
+    _, sites = climbers()
+    speed = float(climbing.mechanism.speed)  # type: ignore[attr-defined]
+    found = speed + np.asarray(climbing.shift[:, 0])
+    np.testing.assert_allclose(found, sites, atol=0.2)
+    noise = float(climbing.noise[0] * climbing.frame.scale.sd[0])
+    np.testing.assert_allclose(noise, 0.3, atol=0.06)
+    np.testing.assert_allclose(climbing.sd[0], 0.2, atol=0.1)
+
+
+def test_a_new_batch_starts_at_the_prior_mean_and_is_less_certain(climbing: Mechanistic):
+    new, old = climbing.begin(jnp.zeros(4)), climbing.begin(jnp.eye(4)[0])
+    assert float(new.m[0]) == 0
+    assert abs(float(old.m[0])) > 0.1
+    assert float(new.P[0, 0]) > 2 * float(old.P[0, 0])
+
+
+def test_a_wild_reading_moves_the_state_and_hardly_the_parameters():
+    world, path = burden_world(), tiny_material().paths
+    one = jax.tree.map(lambda leaf: leaf[0], path)
+    belief = at(eqx.filter_jit(assimilate)(world, one), 3)
+    mask = jnp.array([True, False])
+    level = float(world.frame.scale.to_x(world._levels(belief.m))[0])
+    wild, wilder = (world.update(belief, jnp.array([level * by, 0.0]), mask) for by in (1e3, 1e4))
+    np.testing.assert_allclose(wild.m[:2], wilder.m[:2], rtol=1e-5)
+    assert float(wilder.m[2]) > float(wild.m[2])
+
+
+def test_units_of_the_study_do_not_matter():
+    """The mechanism is in g/L, the study in mg/L: growth and effects are found as they were simulated."""
+    m = burden_world().mechanism
+    np.testing.assert_allclose([m.growth, m.effect, m.kick], [0.1, 0.15, 0.1], atol=0.04)  # type: ignore[attr-defined]
+
+
+class Stiff(Burden):
+    """A time constant of a millionth of a day."""
+
+    def slope(self, state, action):
+        return (1e6 * (self.growth - self.effect * action[0] * state[0] ** 2 - state[0]),)
+
+
+def fit_tiny(mechanism: Mechanism) -> Mechanistic:
+    ready = tiny_material()
+    wiring = wire(Declared(Burden()), SPEC)
+    return fit_mechanism(SPEC, ready.frame, tiny_cohort(60, 10), mechanism, wiring)
+
+
+def test_a_stiff_system_says_so():
+    ready = tiny_material()
+    world = blank(SPEC, ready.frame, ready.paths, Stiff(), wire(Declared(Burden()), SPEC))
+    one = jnp.ones(1)
+    with pytest.raises(BadInput, match=r"mechanism Stiff: found a solution that changes by .* stiff or blows up at"):
+        accurate(world, jnp.ones((1, 2)), one, jnp.ones((1, 2)))
+
+
+def test_more_steps_are_taken_where_they_are_needed():
+    ready = tiny_material()
+    world = blank(SPEC, ready.frame, ready.paths, Burden(growth=4.0), wire(Declared(Burden()), SPEC))
+    assert world.substeps == 1
+    fast = accurate(world, jnp.zeros((1, 2)), jnp.ones(1), jnp.ones((1, 2)))
+    assert 1 < fast.substeps <= 16
+
+
+def test_a_value_outside_its_bounds_is_named():
+    with pytest.raises(BadInput, match=r"mechanism Burden, parameter 'effect': found -1, expected .* bounds \(0.0"):
+        fit_tiny(Burden(effect=-1.0))
