@@ -18,9 +18,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from biowm.core import registry
 from biowm.core.errors import BadInput, place
 from biowm.core.forecast import forecast
-from biowm.core.interval import Role
+from biowm.core.mechanism_units import Declared
 from biowm.core.path import Path, stack, take
 from biowm.core.registry import register
 from biowm.core.scores import crps, inside, inside_jointly, interval_score
@@ -28,21 +29,27 @@ from biowm.core.spec import WorldSpec
 from biowm.data.splits import folds, units
 from biowm.data.study import load
 from biowm.models.candidate import Candidate, material
+from biowm.models.residuals.kernel import with_kernel
 from biowm.models.scale import Scale
+from biowm.models.trunks.em import fit_mixed
+from biowm.models.trunks.variants import configs
 from biowm.train.calibrate import LEVEL, Calibration, band, calibrate
-from biowm.train.candidates import entrants, spacing_of
+from biowm.train.candidates import eligible, entrants, spacing_of
 from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, contest, mixture, standardised
 from biowm.train.horizons import Asked, Horizons, ask, declared
 from biowm.train.race import pool
 from biowm.train.stages import Stages
 from biowm.worlds.patient import tumour
-from biowm.worlds.patient.cohort import cohort
+from biowm.worlds.patient.cohort import PLAIN, cohort
+from biowm.worlds.patient.variants import VARIANTS
 
 from ..metrics import METRICS, Metric, Tally, add, tally
 from ..task import Answer, Setting, Task
 
 Kind = Literal["joint", "pointwise"]
-_STUDIES = {"ias": "studies/ias.yaml", "laleh": "studies/laleh.yaml", "parpi": "studies/parpi.yaml"}
+# Sets, and the equations that enter the race on them: what anybody would try first on such data.
+_STUDIES: dict[str, str | None] = {"ias": None, "laleh": "gompertz", "parpi": "logistic", "glioma": "radiotherapy"}
+_TUMOURS = {"tumour": PLAIN, **{f"tumour-{name}": world for name, world in VARIANTS.items()}}
 _PATIENTS, _GAMMA, _DAYS = 400, 2.0, 60
 _WEIGHT = Metric(lambda f, y: f.mean)
 
@@ -50,22 +57,23 @@ _WEIGHT = Metric(lambda f, y: f.mean)
 PARTS: dict[str, Callable[[str], bool]] = {
     "effects": lambda name: name.startswith("mixed(") and "none" not in name,
     "memory": lambda name: "memory" in name,
-    "noise": lambda name: "noise" in name,
-    "network": lambda name: "network" in name,
+    "network": lambda name: name.endswith("+ network"),
+    "kernel": lambda name: name.endswith("+ kernel"),
     "mechanism": lambda name: name.startswith("mechanism("),
-    "residual": lambda name: " + " in name,
 }
+_EXACT = " read exactly"  # the mixed variants without reading noise: in no race but that of `world:no-noise`
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One data set: all its subjects, the unit each belongs to, and what is asked."""
+    """One data set: all its subjects, the unit each belongs to, what is asked, and the equations that may run."""
 
     name: str
     spec: WorldSpec
     paths: Path
     units: tuple[str, ...]
     horizons: Horizons
+    mechanism: Declared | None = None
 
 
 @dataclass(frozen=True)
@@ -97,13 +105,13 @@ class Ablation(Task[Problem, Prediction]):
 
     version = "1"
     primary = "crps"
-    variants: ClassVar[tuple[str, ...]] = (*_STUDIES, "tumour")
+    variants: ClassVar[tuple[str, ...]] = (*_STUDIES, *_TUMOURS)
 
     def make(self, seed: int, setting: Setting) -> Problem:
         """All sets, or the one that the variant names; a seed moves folds, draws and simulated patients."""
         names = self.variants if setting.variant is None else (setting.variant,)
         if setting.effort == "quick":
-            names = names[-1:]
+            names = names[:1]
         return Problem(tuple(_sample(name, seed) for name in names), seed)
 
     def scope(self, setting: Setting) -> str:
@@ -111,11 +119,14 @@ class Ablation(Task[Problem, Prediction]):
         return "quick: one set" if setting.effort == "quick" else setting.variant or ""
 
     def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
-        """The best simple rules, the whole machine, and the machine without or with only each part."""
+        """The simple rules, the whole machine, and the machine without or with only each part."""
         done = [fold for sample in problem.samples for fold in _folds(sample, problem.seed)]
-        everyone = entrants()
-        for name, role, chosen in _rows(everyone):
-            yield Answer(name, role, tuple((fold, chosen) for fold in done))
+        rules = [c.name for c in entrants() if c.is_rule]
+        for name in rules:
+            yield Answer(name, "baseline", tuple((fold, (name,)) for fold in done))
+        for name, chosen in _rows(frozenset(rules)).items():
+            parts = tuple((fold, tuple(n for n in fold.held.sheet.names if chosen(n))) for fold in done)
+            yield Answer(name, "ours", tuple((fold, names) for fold, names in parts if names))
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
         """Tallies by subject at every horizon of every set."""
@@ -126,33 +137,52 @@ class Ablation(Task[Problem, Prediction]):
         return found
 
 
-def _rows(everyone: tuple[Candidate, ...]) -> Iterator[tuple[str, Role, tuple[str, ...]]]:
-    names = tuple(c.name for c in everyone)
-    for c in everyone:
-        if c.is_rule:
-            yield c.name, "baseline", (c.name,)
-    learned = tuple(c.name for c in everyone if not c.is_rule)
-    yield "world", "ours", names
-    yield "world:no-rules", "ours", learned
+def _rows(rules: frozenset[str]) -> dict[str, Callable[[str], bool]]:
+    """The rows of the table, and which candidates run in each."""
+
+    def usual(name: str) -> bool:
+        return not name.endswith(_EXACT)
+
+    rows: dict[str, Callable[[str], bool]] = {
+        "world": usual,
+        "world:no-rules": lambda name: usual(name) and name not in rules,
+        "world:only-trunk": lambda name: usual(name) and name.startswith("mixed(") and " + " not in name,
+        "world:no-noise": lambda name: name.endswith(_EXACT) or not name.startswith("mixed(") or " + " in name,
+    }
     for part, has in PARTS.items():
-        if any(has(name) for name in learned):
-            yield f"world:only-{part}", "ours", tuple(name for name in learned if has(name))
-            yield f"world:no-{part}", "ours", tuple(name for name in names if not has(name))
+        rows[f"world:only-{part}"] = lambda name, has=has: usual(name) and has(name)
+        rows[f"world:no-{part}"] = lambda name, has=has: usual(name) and not has(name)
+    return rows
+
+
+def _entrants(sample: Sample) -> tuple[Candidate, ...]:
+    """Who is raced on a set: the machine's own, its mixed variants without reading noise, and kernels on two trunks."""
+    usual = eligible(sample.spec, sample.paths, sample.mechanism)
+    by_name = {c.name: c for c in usual}
+    exact = tuple(
+        Candidate(name + _EXACT, False, lambda m, config=config: fit_mixed(m.spec, m.frame, m.paths, config))
+        for name, config in configs().items()
+    )
+    bases = [c for c in usual if c.name.startswith("mechanism(")] + [by_name["mixed(full)"]]
+    kernels = tuple(with_kernel(c) for c in bases if f"{c.name} + kernel" not in by_name)
+    return (*usual, *exact, *kernels)
 
 
 def _sample(name: str, seed: int) -> Sample:
-    if name == "tumour":
+    if name in _TUMOURS:
         key = jax.random.key(1000 + seed)
-        paths = jax.tree.map(np.asarray, cohort(key, _PATIENTS, _GAMMA, _DAYS))
+        paths = cohort(key, _PATIENTS, _GAMMA, _DAYS, world=_TUMOURS[name])
         who = tuple(f"p{i}" for i in range(_PATIENTS))
         return Sample(name, tumour.SPEC, paths, who, Horizons("clock", (1.0, 7.0, 30.0), "d"))
-    file = File(_STUDIES[name])
+    file = File(f"studies/{name}.yaml")
     if not file.exists():
         raise BadInput(place(file=file, found="nothing", expected="the study file: run in the project's folder"))
     study = load(file)
     paths = stack(study.paths)
     horizons = declared(study.horizons, paths, study.spec.clock, study.spec.targets)
-    return Sample(name, study.spec, paths, tuple(units(study)), horizons)
+    mechanism = _STUDIES[name]
+    equations = None if mechanism is None else Declared(registry.get("mechanisms", mechanism)())
+    return Sample(name, study.spec, paths, tuple(units(study)), horizons, equations)
 
 
 def _folds(sample: Sample, seed: int) -> Iterator[Fold]:
@@ -164,7 +194,7 @@ def _folds(sample: Sample, seed: int) -> Iterator[Fold]:
 
 def _fold(sample: Sample, out: np.ndarray, kept: np.ndarray, seed: int) -> Fold:
     """Contest among the training subjects, and every candidate's answers about those left out."""
-    spec, everyone = sample.spec, entrants()
+    spec, everyone = sample.spec, _entrants(sample)
     train, test = take(sample.paths, kept), take(sample.paths, out)
     spacing = spacing_of(train, spec.targets)
     ready = material(spec, train, spacing, sample.horizons.longest(spacing))

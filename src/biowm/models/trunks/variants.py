@@ -15,10 +15,18 @@ LEVELS: tuple[Effects, ...] = ("none", "action", "full")
 @register("candidates", "mixed")
 def candidates() -> tuple[Candidate, ...]:
     """Six variants; the race says which level pays and whether memory does, the likelihood how noisy readings are."""
-    return tuple(_variant(effects, memory) for memory in (False, True) for effects in LEVELS)
+    return tuple(
+        Candidate(name, False, lambda m, config=config: fit_noisy(m.spec, m.frame, m.paths, config))
+        for name, config in configs().items()
+    )
 
 
-def _variant(effects: Effects, memory: bool) -> Candidate:
-    config = MixedConfig((*LIBRARY, "memory") if memory else LIBRARY, effects)
-    name = f"mixed({effects}{', memory' if memory else ''})"
-    return Candidate(name, False, lambda m: fit_noisy(m.spec, m.frame, m.paths, config))
+def configs() -> dict[str, MixedConfig]:
+    """The six variants by name."""
+    return {
+        f"mixed({effects}{', memory' if memory else ''})": MixedConfig(
+            (*LIBRARY, "memory") if memory else LIBRARY, effects
+        )
+        for memory in (False, True)
+        for effects in LEVELS
+    }
