@@ -52,7 +52,7 @@ class Problem:
 
 
 Machines = Mapping[tuple[Protocol, str], list[Machine]]
-Prediction = Mapping[str, Forecast]  # by split; wells in the order of `tested`
+Prediction = Mapping[str, Forecast]  # by split; wells in the order of `validated`
 
 
 @register("tasks", "glioma-rt")
@@ -95,13 +95,14 @@ class GliomaRt(Task[Problem, Prediction]):
         """Tallies by well; the first reading, which is given, counts in concordance and RMSE, as the paper has it."""
         found: dict[tuple[str, str], Tally] = {}
         for split, says in prediction.items():
-            wells, later = tested(problem, split), truths(problem, split)
+            wells, later = validated(problem, split), truths(problem, split)
             whole = later.copy()
             if parsed(split)[2] == 0:
                 whole[:, 0] = [w.y[0] for w in wells]
             units = [w.name for w in wells]
             for name, metric in (("ccc", _CCC), ("rmse", _RMSE)):
                 found[split, name] = tally(metric, metric.loss(says, whole)[:, 0], units)
+            later = np.where(np.isfinite(says.low), later, np.nan)  # who promises no band is not held to one
             for name in ("coverage90", "crps"):
                 loss = METRICS[name].loss(says, later)
                 found[split, name] = tally(METRICS[name], loss.ravel(), np.repeat(units, loss.shape[1]))
@@ -135,7 +136,7 @@ def parsed(split: str) -> tuple[Protocol, str, float]:
     return protocol, line, SEEN if name.endswith("72h") else 0.0
 
 
-def tested(problem: Problem, split: str) -> list[Well]:
+def validated(problem: Problem, split: str) -> list[Well]:
     """The validation wells of a split, fold by fold."""
     protocol, line, _ = parsed(split)
     return [problem.wells[i] for fold in folds(problem.wells, line, protocol) for i in fold.test]
@@ -144,7 +145,7 @@ def tested(problem: Problem, split: str) -> list[Well]:
 def truths(problem: Problem, split: str) -> Float[np.ndarray, "q t"]:
     """Readings that are foretold, padded with NaN to the longest curve of all."""
     *_, origin = parsed(split)
-    wells = tested(problem, split)
+    wells = validated(problem, split)
     out = np.full((len(wells), max(len(w.t) for w in problem.wells)), np.nan)
     for i, w in enumerate(wells):
         out[i, : len(w.t)] = np.where(w.t > origin, w.y, np.nan)
