@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -200,7 +201,8 @@ def _check_dimensions(mechanism: Mechanism, names: Mapping[str, str]) -> None:
 
 def _dimension(mechanism: str, what: str, unit: str, names: Mapping[str, str]) -> dict[str, float]:
     try:
-        return {k: float(v) for k, v in units.parse(spelled(unit, names)).dimensionality.items()}
+        powers = dict[str, Any](units.parse(spelled(unit, names)).dimensionality)
+        return {base: float(power) for base, power in powers.items()}
     except (units.UnitError, KeyError) as error:
         raise BadInput(
             f"mechanism {mechanism}, {what}: found the unit {unit!r}, expected one that can be read: {error}"

@@ -35,6 +35,7 @@ MOST_TIMES, MOST_READINGS = 96, 4096  # of a subject, and of all: more subjects 
 EDGE = 6.0  # how far a parameter may go from its start, on the unbounded scale (a factor of 400 above a bound)
 _ROUNDS, _STEPS = 3, 100
 _FIRST = tuple(float(np.log(v)) for v in (0.4, 0.15, 0.2))  # of shifts, drift and noise (see Free)
+_WIDE = float(np.log(2.5))  # the search begins with wide shifts: from narrow ones it can end where drift explains all
 _PRIOR_SD = (3.0, 0.7, 1.0, 1.0)  # about the start
 
 
@@ -78,7 +79,7 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
     levels = base.shift.shape[0]
     if levels and by_batch.any():
         base = eqx.tree_at(lambda w: w.between, base, jnp.asarray(np.where(by_batch, 0.4, 0.0), jnp.float32))
-    flat, notes = _flat(start), ()
+    flat, notes = _flat(start._replace(sd=start.sd + _WIDE)), ()
     for _ in range(_ROUNDS if levels and by_batch.any() else 1):
         flat, information, shifts, notes = _climb(base, walk, start, flat)
         base = _batches(at(base, _split(flat, start)), walk, shifts[:count], by_batch)
