@@ -12,7 +12,8 @@ from biowm.core.path import take
 from biowm.core.rollout import assimilate, draw_states, unroll
 from biowm.core.schedule import Entry, schedule
 from biowm.worlds.patient.cohort import cohort, courses, truth
-from biowm.worlds.patient.tumour import CAPACITY, DEATH, Tumour, TumourState, _truncated
+from biowm.worlds.patient.tumour import CAPACITY, DEATH, Tumour, TumourState
+from biowm.worlds.patient.tumour_prior import truncated
 
 KEY = jax.random.key(0)
 N = 2000  # patients of every cohort but one: one shape, compiled once
@@ -79,9 +80,12 @@ def test_recovery_happens_with_the_probability_that_no_cell_is_left():
 
 
 def test_the_prior_is_the_published_one():
+    @jax.jit
+    def drawn(traits: jax.Array) -> TumourState:
+        return draw_states(WORLD, WORLD.begin(traits), key=KEY, draws=4000)
+
     def rates(kind: int) -> np.ndarray:
-        states = draw_states(WORLD, WORLD.begin(jax.nn.one_hot(kind, 3)), key=KEY, draws=4000)
-        return np.asarray(states.rates)
+        return np.asarray(drawn(jax.nn.one_hot(kind, 3)).rates)
 
     plain, radio, chemo = rates(1), rates(0), rates(2)
     rng = np.random.default_rng(1)
@@ -153,7 +157,7 @@ def test_the_truncated_posterior_is_drawn_exactly():
     mean, low = np.array([-0.1, -0.002, 0.028]), np.zeros(3)
     root = np.linalg.cholesky(np.outer(SD, SD) * [[1, 0.5, 0.3], [0.5, 1, -0.2], [0.3, -0.2, 1]])
     arguments = [jnp.asarray(a, jnp.float32) for a in (mean, root, low)]
-    draws = np.asarray(jax.jit(jax.vmap(lambda k: _truncated(*arguments, key=k)))(jax.random.split(KEY, 20_000)))
+    draws = np.asarray(jax.jit(jax.vmap(lambda k: truncated(*arguments, key=k)))(jax.random.split(KEY, 20_000)))
     tries = mean + np.random.default_rng(0).standard_normal((400_000, 3)) @ root.T
     kept = tries[(tries > low).all(1)]
     np.testing.assert_allclose(draws.mean(0) / SD, kept.mean(0) / SD, atol=0.03)

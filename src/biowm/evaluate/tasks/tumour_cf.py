@@ -52,6 +52,7 @@ DAYS, AHEAD = 60, 5
 STRETCHES = ((0, 1), (1, 2), (2, 4), (4, 8), (8, 20), (20, DAYS - 1))
 RULES = ("persistence", "mean", "trend", "direct", "knn", "ridge")
 HORIZONS = Horizons("clock", tuple(float(day) for day in range(1, AHEAD + 1)), "d")
+_FORECAST, _ORACLE = 1001, 1002  # streams of luck, apart from those of the gammas
 _SLIDING, _RANDOM = slice(0, 10), slice(11, 21)
 _FOUR = [1, 0, 5, 10]  # on the first day: nothing, chemo, radio, both
 
@@ -240,7 +241,7 @@ def _asked(trial: Trial) -> Schedule:
 
 def _futures(problem: Problem, index: int, world: World) -> Float[np.ndarray, "n o p draws h"]:
     trial = problem.trials[index]
-    key = jax.random.fold_in(jax.random.key(problem.seed), 1)
+    key = jax.random.fold_in(jax.random.key(problem.seed), _FORECAST)
     return futures(world, trial.test, trial.origin, _asked(trial), key=key, draws=problem.draws, days=AHEAD)
 
 
@@ -264,7 +265,7 @@ def _bayes(problem: Problem, index: int) -> Told:
 
 
 def _oracle(problem: Problem, index: int) -> Told:
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(problem.seed), 2), problem.draws)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(problem.seed), _ORACLE), problem.draws)
     drawn = [_after(problem.trials[index], problem.world, key) for key in keys]
     return _known(problem, index, np.stack(drawn, axis=3))
 

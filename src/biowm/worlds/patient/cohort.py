@@ -17,7 +17,8 @@ from biowm.core.path import CENSORED, ENDED, RUNNING, Path
 from biowm.core.rollout import noise_at, unroll
 from biowm.core.schedule import Schedule
 
-from .tumour import DEATH, Tumour, TumourState, alive, diameter
+from .tumour import DEATH, Tumour, TumourState, alive
+from .tumour_prior import diameter
 
 WINDOW = 15  # days of tumour size that a doctor looks back on
 ROWS = 4 * 59  # rows that a patient fills in the published test set: one a day and treatment

@@ -13,14 +13,11 @@ own features do not fit: kill that saturates in the drug, kill that comes late, 
 
 from __future__ import annotations
 
-import math
-from typing import TypeVar
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import log_ndtr, ndtr, ndtri
+from jax.scipy.special import log_ndtr, ndtr
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -29,50 +26,15 @@ from biowm.core.registry import register
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 from biowm.core.world import Belief, Moment, Observation, State, World
 
-Size = TypeVar("Size", float, Array)
-
-
-def sphere(diameter: Size) -> Size:
-    """Volume (cm3) of a sphere of a diameter (cm)."""
-    return math.pi / 6 * diameter**3
-
-
-def diameter(volume: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Diameter (cm) of a sphere of a volume (cm3)."""
-    return jnp.cbrt(volume * (6 / math.pi))
-
+from .tumour_prior import MEAN, ROOT, SHIFT, first_volume, sphere, truncated
 
 DEATH = float(np.float32(sphere(13.0)))  # cm3, as states hold it; the benchmark divides its errors by it
 CAPACITY = sphere(30.0)  # cm3, K
 CELLS = 5.8e8  # per cm3: recovery once no cell is left, with probability exp(-cells)
+_SENSITIVITY = 0.3  # of the hidden clone to both treatments, relative to the rest
 NOISE = 0.01  # sd of the relative change of a day
 DOSE = 5.0  # mg/m3 of drug a day of chemotherapy
 KILL = 2.0 + 2.0**2 / 10  # kill of one 2 Gy fraction, per alpha: linear + quadratic with beta = alpha / 10
-
-# The patient's own three rates (alpha per Gy, rho per day, beta_c per mg/m3 and day): normal, truncated to > 0.
-_MEAN = np.array([0.0398, 7e-5, 0.028])
-_SD = np.array([0.168, 7.23e-3, 7e-4])
-_COVARIANCE = np.outer(_SD, _SD) * np.array([[1.0, 0.87, 0.0], [0.87, 1.0, 0.0], [0.0, 0.0, 1.0]])
-_ROOT = np.linalg.cholesky(_COVARIANCE).astype(np.float32)
-# Added after truncation, by type: type 1 answers better to radiotherapy, type 3 to chemotherapy.
-_SHIFT = np.array([[0.1 * _MEAN[0], 0, 0], [0, 0, 0], [0, 0, 0.1 * _MEAN[2]]], np.float32)
-_TRIES = 8  # of alpha, by rejection (three of four are kept); where all fail the first is taken
-_FAR = 8.0  # standard deviations: further out, tails are no longer told apart in single precision
-_SENSITIVITY = 0.3  # of the hidden clone to both treatments, relative to the rest
-
-# Counts of the stages I, II, IIIA, IIIB, IV (Detterbeck and Gibson 2008) and, for each, the log diameter in cm:
-# mean, sd, and the bounds between which it is truncated (Winer-Muram et al. 2002, doi:10.1148/radiol.2233011026).
-_STAGES = np.array([1432, 128, 1306, 7248, 12840], np.float32)
-_LOG_SIZES = np.array(
-    [
-        [1.72, 4.70, np.log(0.3), np.log(5.0)],
-        [1.96, 1.63, np.log(0.3), np.log(13.0)],
-        [1.91, 9.40, np.log(0.3), np.log(13.0)],
-        [2.76, 6.87, np.log(0.3), np.log(13.0)],
-        [3.86, 8.82, np.log(0.3), np.log(13.0)],
-    ],
-    np.float32,
-)
 
 SPEC = WorldSpec(
     name="patient/tumour",
@@ -125,15 +87,6 @@ def alive(volume: Float[AnyArray, "..."]) -> Bool[AnyArray, "..."]:
     return (volume > 0) & (volume < DEATH)
 
 
-def first_volume(*, key: PRNGKeyArray) -> Float[Array, ""]:
-    """The volume (cm3) of a new patient: a stage by its share, then a log-normal diameter within its bounds."""
-    which, size = jax.random.uniform(key, (2,))
-    stage = jnp.searchsorted(jnp.cumsum(_STAGES) / _STAGES.sum(), which)
-    mean, sd, low, high = jnp.asarray(_LOG_SIZES)[stage]
-    below, above = ndtr((low - mean) / sd), ndtr((high - mean) / sd)
-    return sphere(jnp.exp(mean + sd * ndtri(below + size * (above - below))))
-
-
 def _effects(
     volume: Float[Array, ""], drug: Float[Array, ""], action: Float[Array, "2"], dt: Float[Array, ""]
 ) -> tuple[Float[Array, "3"], Float[Array, ""]]:
@@ -151,34 +104,6 @@ def _effects(
 def _hazard(low: Float[Array, ""]) -> Float[Array, ""]:
     """The mean of a standard normal above `low`."""
     return jnp.exp(norm.logpdf(low) - log_ndtr(-low))
-
-
-def _beyond(u: Float[Array, "..."], low: Float[Array, "..."]) -> Float[Array, "..."]:
-    """A standard normal above `low`, from a uniform `u` (upper tails: exact where `low` is far out)."""
-    return jnp.maximum(-ndtri(u * ndtr(-jnp.minimum(low, _FAR))), low)
-
-
-def _truncated(
-    mean: Float[Array, "3"], root: Float[Array, "3 3"], low: Float[Array, "3"], *, key: PRNGKeyArray
-) -> Float[Array, "3"]:
-    """One draw of N(mean, root root') above `low`.
-
-    alpha above its bound, kept with the chance that rho then is above its own; rho given alpha; beta_c given both (its
-    bound is 40 standard deviations away).
-    """
-    (a, b, c), (_, d, e), (_, _, f) = root @ root.T
-    sd = jnp.sqrt(a)
-    rho_alpha, chemo_alpha = b / sd, c / sd
-    rho_sd = jnp.sqrt(jnp.maximum(d - rho_alpha**2, 1e-4 * d * jnp.finfo(jnp.float32).eps))
-    chemo_rho = (e - chemo_alpha * rho_alpha) / rho_sd
-    luck = jax.random.uniform(key, (2 * _TRIES + 2,), minval=jnp.finfo(jnp.float32).tiny)
-    alphas = _beyond(luck[:_TRIES], (low[0] - mean[0]) / sd)
-    bounds = (low[1] - mean[1] - rho_alpha * alphas) / rho_sd
-    first = jnp.argmax(luck[_TRIES : 2 * _TRIES] < ndtr(-bounds))
-    alpha, rho = alphas[first], _beyond(luck[-2], bounds[first])
-    chemo = jnp.sqrt(jnp.maximum(f - chemo_alpha**2 - chemo_rho**2, 0.0)) * ndtri(luck[-1])
-    rates = jnp.stack([sd * alpha, rho_alpha * alpha + rho_sd * rho, chemo_alpha * alpha + chemo_rho * rho + chemo])
-    return jnp.maximum(mean + rates, low)
 
 
 @register("worlds", "patient/tumour")
@@ -204,7 +129,7 @@ class Tumour(World):
     def begin(self, traits: Float[Array, " 3"]) -> TumourBelief:
         """The prior of a new patient of the type that `traits` marks (one-hot)."""
         zero = jnp.zeros(())
-        low = traits @ _SHIFT
+        low = traits @ SHIFT
         return TumourBelief(
             t=zero,
             seen=jnp.zeros((), bool),
@@ -213,8 +138,8 @@ class Tumour(World):
             slope=jnp.zeros(3),
             spread=zero,
             drug=zero,
-            mean=jnp.asarray(_MEAN, jnp.float32) + low,
-            root=jnp.asarray(_ROOT),
+            mean=jnp.asarray(MEAN, jnp.float32) + low,
+            root=jnp.asarray(ROOT),
             low=low,
         )
 
@@ -278,7 +203,7 @@ class Tumour(World):
     def draw(self, belief: TumourBelief, *, key: PRNGKeyArray) -> TumourState:
         """Rates from the truncated posterior, and the volume that goes with them."""
         k_rates, k_first, k_doubt = jax.random.split(key, 3)
-        rates = _truncated(belief.mean, belief.root, belief.low, key=k_rates)
+        rates = truncated(belief.mean, belief.root, belief.low, key=k_rates)
         doubt = belief.slope @ (rates - belief.mean) + jnp.sqrt(belief.spread) * jax.random.normal(k_doubt)
         volume = jnp.where(belief.seen, belief.volume, first_volume(key=k_first))
         volume = jnp.clip(volume * (belief.ratio + doubt), 0.0, DEATH)
