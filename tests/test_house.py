@@ -24,6 +24,7 @@ HOMES = {
     "worlds": "worlds",
     "models": "models",
     "candidates": "models",
+    "mechanisms": "core/mechanisms",
     "tasks": "evaluate/tasks",
     "gates": "evaluate/gates",
     "planners": "plan/planners",
