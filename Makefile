@@ -38,8 +38,10 @@ $(STAMP): pyproject.toml
 demo: venv  ## the main job on a simulated cohort; report in demo_out/
 	$(BIN)/biowm demo --out $(OUT)
 
+# Programs are compiled without optimisation: on small data compiling is what takes time.
 test: venv  ## every quick test
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
+	  $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 test-slow: venv  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow

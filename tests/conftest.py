@@ -26,3 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders that share one fit stay on one worker, other files whole: no fixture is made twice."""
+    for item in items:
+        folder = next((name for name in ("tests/e2e", "tests/unit/train") if item.nodeid.startswith(name)), None)
+        item.add_marker(pytest.mark.xdist_group(folder or item.nodeid.split("::")[0]))

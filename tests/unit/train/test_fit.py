@@ -50,7 +50,9 @@ def test_what_moves_beats_the_last_value(fitted: Fitted):
 def test_who_needs_more_readings_does_not_run(monkeypatch: pytest.MonkeyPatch):
     rule, other = few("persistence", "mean")
     hungry = replace(other, name="hungry", least=24 * 8 + 1)
-    monkeypatch.setattr("biowm.train.fit.entrants", lambda *_: (rule, replace(other, is_rule=False, least=24), hungry))
+    monkeypatch.setattr(
+        "biowm.train.candidates.entrants", lambda *_: (rule, replace(other, is_rule=False, least=24), hungry)
+    )
     fitted = fit_paths(SPEC, tiny_cohort(), HORIZONS, halves=False)
     assert {r.name for r in fitted.race.rows} == {"persistence", "mean"}
 

@@ -23,7 +23,7 @@ from ..tracker import Frame, Tracker, trace
 from .mixed import Mixed, target
 
 LAMBDAS = (0.0, 0.25, 0.5, 1.0)
-_STEPS, _PRIOR, _CHUNK = 15, 3.0, 64
+_STEPS, _PRIOR, _CHUNK, _FEW = 15, 3.0, 64, 200
 Effects = Literal["none", "action", "full"]
 
 
@@ -208,16 +208,25 @@ def masks(spec: WorldSpec, config: MixedConfig) -> tuple[Bool[np.ndarray, " q"],
     return np.concatenate([used, np.full(crossed, config.traits)]), active
 
 
+def few(paths: Path) -> Path:
+    """At most 200 subjects, spread evenly: enough to choose a transform or a share of noise on."""
+    n = paths.t.shape[0]
+    return paths if n <= _FEW else take(paths, np.linspace(0, n - 1, _FEW).astype(int))
+
+
 def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
-    """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by marginal likelihood."""
+    """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by likelihood of a few."""
     used, active = masks(spec, config)
+    some = few(paths)
+    everyone = moments(frame, paths, config, len(spec.actions))
+    tried_on = everyone if some is paths else moments(frame, some, config, len(spec.actions))
     fits, lams = [], []
-    for channel, mo in zip(spec.channels, moments(frame, paths, config, len(spec.actions)), strict=True):
+    for channel, mo, part in zip(spec.channels, everyone, tried_on, strict=True):
         options = range(len(LAMBDAS)) if channel.link == "log" and config.transform else (0,)
-        tried = [(em(mo, i, used, active, config.penalty), LAMBDAS[i]) for i in options]
-        best = max(tried, key=lambda pair: pair[0].log_lik)
-        fits.append(best[0])
-        lams.append(best[1])
+        tried = {i: em(part, i, used, active, config.penalty) for i in options}
+        best = max(tried, key=lambda i: tried[i].log_lik)
+        fits.append(tried[best] if part is mo else em(mo, best, used, active, config.penalty))
+        lams.append(LAMBDAS[best])
 
     def cast(values) -> Array:
         return jnp.asarray(np.array(values), jnp.float32)

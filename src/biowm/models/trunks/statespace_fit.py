@@ -21,11 +21,11 @@ from biowm.core.schedule import between
 from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
-from .em import MixedConfig, Moments, em, fit_mixed, masks, root
+from .em import MixedConfig, Moments, em, few, fit_mixed, masks, root
 from .mixed import Mixed, MixedBelief, target
 
 SHARES = (0.1, 0.3, 0.5, 0.8, 0.9)
-_ROUNDS, _FEW, _CHUNK = 2, 200, 64
+_ROUNDS, _CHUNK = 2, 64
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,8 @@ def fit_noisy(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 
     The shares are chosen on at most 200 subjects. The result is never less likely than the trunk without noise.
     """
-    plain, n = fit_mixed(spec, frame, paths, config), paths.t.shape[0]
-    some = paths if n <= _FEW else take(paths, np.linspace(0, n - 1, _FEW).astype(int))
-    tried = profile(plain, some, config)
+    plain = fit_mixed(spec, frame, paths, config)
+    tried = profile(plain, few(paths), config)
     best = np.argmax([t.log_lik for t in tried], axis=0)
     if not best.any():
         return plain

@@ -207,7 +207,7 @@ class Tumour(World):
         doubt = belief.slope @ (rates - belief.mean) + jnp.sqrt(belief.spread) * jax.random.normal(k_doubt)
         volume = jnp.where(belief.seen, belief.volume, first_volume(key=k_first))
         volume = jnp.clip(volume * (belief.ratio + doubt), 0.0, DEATH)
-        return TumourState(belief.t, volume, belief.drug, rates, jnp.zeros(2), jnp.full((), self.clone))
+        return TumourState(belief.t, volume, belief.drug, rates, jnp.zeros(2), jnp.full((), self.clone, jnp.float32))
 
     def step(
         self, state: TumourState, action: Float[Array, "2"], dt: Float[Array, ""], *, key: PRNGKeyArray
