@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +16,7 @@ from .buckets import bucket
 from .path import Path, take
 from .rollout import assimilate, at, rollout
 from .schedule import Schedule
-from .world import World
+from .world import Mixture, World
 
 # Queries a chunk, draws a block, and the least number of times: few shapes, few compilations, bounded memory.
 _FEW, _MANY, _BLOCK, _TIMES = 8, 64, 64, 16
@@ -64,6 +65,8 @@ def forecast(
     draw, time), so that the same subject under two schedules shares it. `progress` is called with the number of
     queries done.
     """
+    if isinstance(world, Mixture):
+        return _pooled(world, paths, queries, key=key, draws=draws, plans=plans, progress=progress)
     order = np.argsort(queries.subject, kind="stable")
     n_query, n_time = queries.times.shape
     width = len(world.spec.channels)
@@ -88,6 +91,26 @@ def forecast(
         if progress is not None:
             progress(start + len(rows))
     return out
+
+
+def shares(weights: Sequence[float], n: int) -> list[int]:
+    """How many of `n` draws each member of a linear pool gives, the largest remainders first."""
+    exact = np.asarray(weights, np.float64) * n
+    count = np.floor(exact).astype(int)
+    count[np.argsort(count - exact, kind="stable")[: n - count.sum()]] += 1
+    return count.tolist()
+
+
+def _pooled(world: Mixture, paths: Path, queries: Queries, *, draws: int, **how: Any) -> Float[np.ndarray, "q n h d"]:
+    """Draws of a mixture: each member's own, as many as its weight asks, by programs that serve any mixture."""
+    members = world.members()
+    counts = shares([weight for _, weight in members], draws)
+    parts = [
+        forecast(member, paths, queries, draws=draws, **how)[:, :count]
+        for (member, _), count in zip(members, counts, strict=True)
+        if count
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def belief_at(world: World, path: Path, origin: int):

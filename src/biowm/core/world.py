@@ -83,3 +83,11 @@ class World(eqx.Module):
     @abstractmethod
     def observe(self, state: State) -> Observation:
         """The distribution of a reading now."""
+
+
+class Mixture(World):
+    """A world whose every future is one of several members'; what its draws share out by weight."""
+
+    @abstractmethod
+    def members(self) -> list[tuple[World, float]]:
+        """The members with weight; the weights sum to one."""

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.spec import WorldSpec
-from biowm.core.world import Belief, Observation, State, World
+from biowm.core.world import Belief, Mixture, Observation, State, World
 
 Part = TypeVar("Part", bound=eqx.Module)
 
@@ -37,7 +37,7 @@ class BlendState(State):
     parts: tuple[State, ...]
 
 
-class Blend(World):
+class Blend(Mixture):
     """A linear pool of the members' predictive distributions, with weights that sum to one over all stacks.
 
     Each of `stacks` holds members of one structure along a leading axis of its arrays; members of weight 0 pad it.
@@ -47,6 +47,13 @@ class Blend(World):
     spacing: float = eqx.field(static=True)
     stacks: tuple[World, ...]
     weights: tuple[Float[Array, " _"], ...]
+
+    def members(self) -> list[tuple[World, float]]:
+        found = []
+        for stack, weights in zip(self.stacks, self.weights, strict=True):
+            shares = np.asarray(weights, np.float64)
+            found += [(_one(stack, i), float(shares[i])) for i in np.flatnonzero(shares > 0).tolist()]
+        return found
 
     def begin(self, traits: Float[Array, " s"]) -> BlendBelief:
         return BlendBelief(jnp.zeros(()), self._all(lambda w: w.begin(traits)))
@@ -139,7 +146,7 @@ def _padded(weights: Sequence[float]) -> Float[Array, " m"]:
     return jnp.asarray([*weights, *([0.0] * (_size(len(weights)) - len(weights)))], jnp.float32)
 
 
-def _one(stacked: Part, i: Int[Array, ""]) -> Part:
+def _one(stacked: Part, i: Int[Array, ""] | int) -> Part:
     """One member of a stack; the only one is taken without a look-up, so that its tables are never copied."""
     return jax.tree.map(
         lambda leaf: (leaf[0] if leaf.shape[0] == 1 else leaf[i]) if eqx.is_array(leaf) else leaf, stacked

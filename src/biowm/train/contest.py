@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from biowm.core.forecast import Queries, forecast
+from biowm.core.forecast import Queries, forecast, shares
 from biowm.core.path import Path, take
 from biowm.core.spec import WorldSpec
 from biowm.models.candidate import Candidate, Material, material
@@ -83,12 +83,8 @@ def mixture(
 ) -> Float[np.ndarray, "q n h d"]:
     """Draws of the linear pool: from each member as many as its weight asks, largest remainders first."""
     n = next(iter(draws.values())).shape[1]
-    share = {name: w * n for name, w in weights.items()}
-    count = {name: int(s) for name, s in share.items()}
-    short = n - sum(count.values())
-    for name in sorted(share, key=lambda k: count[k] - share[k])[:short]:
-        count[name] += 1
-    return np.concatenate([draws[name][:, :k] for name, k in count.items() if k > 0], axis=1)
+    counts = zip(weights, shares(list(weights.values()), n), strict=True)
+    return np.concatenate([draws[name][:, :k] for name, k in counts if k > 0], axis=1)
 
 
 def _folds(job: Job) -> list[Int[np.ndarray, " _"]]:

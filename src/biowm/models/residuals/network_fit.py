@@ -79,13 +79,12 @@ def candidates() -> tuple[Candidate, ...]:
 
 
 def windows_of(trunk: Mixed, paths: Path, ahead: int) -> Windows:
-    """Windows of at most 256 subjects, eight each (again and again the same where there are few)."""
+    """Eight windows of each of 256 subjects (again and again the same where there are fewer): one compiled program."""
     rng = np.random.default_rng(0)
     seen = np.asarray(np.isfinite(np.asarray(paths.x)).any(-1))
-    subjects = np.sort(rng.permutation(np.flatnonzero(seen.sum(1) >= 2))[:_MOST])
-    chunks = [np.resize(subjects[start : start + _CHUNK], _CHUNK) for start in range(0, len(subjects), _CHUNK)]
+    subjects = np.sort(np.resize(rng.permutation(np.flatnonzero(seen.sum(1) >= 2)), _MOST))
     parts = []
-    for i, rows in enumerate(chunks):
+    for i, rows in enumerate(subjects.reshape(-1, _CHUNK)):
         origins = [np.flatnonzero(seen[s])[:-1] for s in rows]
         origins = np.stack([rng.choice(o, _EACH, replace=len(o) < _EACH) for o in origins])
         parts.append(_windows(trunk, take(paths, rows), jnp.asarray(origins), jax.random.key(i), ahead))
