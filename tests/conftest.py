@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Folders that share one fit stay on one worker, other files whole: no fixture is made twice."""
     for item in items:
