@@ -75,7 +75,7 @@ def fit_refined(m: Material, training: Training = Training()) -> Refined:
 @register("candidates", "network")
 def candidates() -> tuple[Candidate, ...]:
     """The trunk with all random effects and memory, refined; a few readings would not repay the training."""
-    return (Candidate("mixed(full, memory) + network", False, fit_refined, least=1000),)
+    return (Candidate("mixed(full, memory) + network", False, fit_refined, least=500),)
 
 
 def windows_of(trunk: Mixed, paths: Path, ahead: int) -> Windows:
