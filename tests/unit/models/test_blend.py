@@ -58,6 +58,7 @@ def test_a_single_member_needs_no_blend():
     np.testing.assert_array_equal(jnp.concatenate(both.weights), np.array([0.25, 0.75], np.float32))
 
 
+@pytest.mark.slow
 def test_members_of_one_kind_are_stacked_and_every_draw_follows_its_own():
     """Three variants share one program (padded to four); each future is one that its member alone could have had."""
     names = ("mixed(none)", "mixed(action)", "mixed(full)")

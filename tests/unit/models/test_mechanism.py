@@ -91,6 +91,7 @@ def test_the_filter_is_the_dense_posterior(climbing: Mechanistic):
     np.testing.assert_allclose(belief.P, F @ F.T - F @ A.T @ np.linalg.solve(K, A @ F.T), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_draws_have_the_moments_of_the_belief(climbing: Mechanistic):
     belief = climbing.begin(jnp.zeros(4))
     draws = jax.vmap(lambda key: climbing.draw(belief, key=key).w)(jax.random.split(jax.random.key(0), 4000))
@@ -114,6 +115,7 @@ def test_a_new_batch_starts_at_the_prior_mean_and_is_less_certain(climbing: Mech
     assert float(new.P[0, 0]) > 2 * float(old.P[0, 0])
 
 
+@pytest.mark.slow
 def test_a_wild_reading_moves_the_state_and_hardly_the_parameters():
     world, path = burden_world(), tiny_material().paths
     one = jax.tree.map(lambda leaf: leaf[0], path)

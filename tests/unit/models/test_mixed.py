@@ -111,6 +111,7 @@ def test_a_missing_channel_teaches_nothing_about_itself(world: Mixed, path: Path
     np.testing.assert_allclose(np.asarray(belief.m)[0] / prior, m / prior, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_its_own_subjects_fall_inside_its_predictions():
     """Readings of subjects drawn from the world itself are exchangeable with its draws: ranks are uniform."""
     world = learned("mixed(action)")

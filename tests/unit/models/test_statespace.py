@@ -95,6 +95,7 @@ def test_the_filter_equals_a_dense_gaussian_posterior():
     assert np.abs(cov[np.ix_(last, last)]).min() > 1e-3  # nothing compared is zero anyway
 
 
+@pytest.mark.slow
 def test_draws_have_the_moments_of_the_belief():
     world = noisy(cohort(0.4))
     belief = at(_assimilate(world, take(cohort(0.4), 3)), -1)

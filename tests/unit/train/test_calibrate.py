@@ -40,6 +40,7 @@ def world(rng: np.random.Generator, subjects: int, each: int = 1, n: int = 20) -
     return asked, draws.astype(np.float32)
 
 
+@pytest.mark.slow
 def test_bands_keep_their_promise_over_many_cohorts():
     """One new subject a cohort, as one time of its path or whole: .90 lies in the exact interval of the coverage."""
     rng = np.random.default_rng(0)

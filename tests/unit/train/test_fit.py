@@ -57,6 +57,7 @@ def test_who_needs_more_readings_does_not_run(monkeypatch: pytest.MonkeyPatch):
     assert {r.name for r in fitted.race.rows} == {"persistence", "mean"}
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_to_the_same_bits(fitted: Fitted, tmp_path: Path):
     stages = Stages(tmp_path / "stages", "key")
     told: list[str] = []
