@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -25,9 +27,10 @@ def test_there_is_a_tutorial_for_each_capability():
 @pytest.mark.slow
 def test_every_block_runs(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "tutorial"}
+    module = ModuleType("tutorial")  # a real one: dataclasses look theirs up by name
+    monkeypatch.setitem(sys.modules, "tutorial", module)
     for tutorial in TUTORIALS:
         blocks = BLOCK.findall(tutorial.read_text(encoding="utf-8"))
         assert blocks, tutorial
         for block in blocks:
-            exec(compile(block, str(tutorial), "exec"), names)
+            exec(compile(block, str(tutorial), "exec", dont_inherit=True), vars(module))
