@@ -24,6 +24,8 @@ from biowm.models.trunks.mechanism import Mechanistic
 from biowm.models.trunks.mechanism_fit import fit_mechanism
 from biowm.models.trunks.mechanism_start import accurate, blank
 
+pytestmark = pytest.mark.slow
+
 
 class Climb(Mechanism):
     """A level that rises at each subject's own speed: linear in everything."""
@@ -91,7 +93,6 @@ def test_the_filter_is_the_dense_posterior(climbing: Mechanistic):
     np.testing.assert_allclose(belief.P, F @ F.T - F @ A.T @ np.linalg.solve(K, A @ F.T), atol=2e-4)
 
 
-@pytest.mark.slow
 def test_draws_have_the_moments_of_the_belief(climbing: Mechanistic):
     belief = climbing.begin(jnp.zeros(4))
     draws = jax.vmap(lambda key: climbing.draw(belief, key=key).w)(jax.random.split(jax.random.key(0), 4000))
@@ -115,7 +116,6 @@ def test_a_new_batch_starts_at_the_prior_mean_and_is_less_certain(climbing: Mech
     assert float(new.P[0, 0]) > 2 * float(old.P[0, 0])
 
 
-@pytest.mark.slow
 def test_a_wild_reading_moves_the_state_and_hardly_the_parameters():
     world, path = burden_world(), tiny_material().paths
     one = jax.tree.map(lambda leaf: leaf[0], path)

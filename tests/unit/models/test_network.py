@@ -18,6 +18,8 @@ from biowm.models.residuals.network import Net, Refined
 from biowm.models.residuals.network_fit import Training, Windows, blank, fair_crps, train, windows_of
 from biowm.models.trunks.mixed import Mixed
 
+pytestmark = pytest.mark.slow
+
 SMALL = Training(width=6, steps=60, batch=32, draws=4, ahead=3, rate=1e-2)
 BOTH = jnp.ones(2, bool)
 
@@ -58,7 +60,6 @@ def test_the_loss_is_the_fair_score():
     np.testing.assert_allclose(fair_crps(jnp.asarray(draws), jnp.asarray(truth)), crps(draws, truth), rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_an_untrained_network_is_the_trunk():
     world, trunk = _untrained(), _trunk()
     state = jax.tree.map(lambda leaf: leaf[3, 0], _windows().start)
@@ -68,7 +69,6 @@ def test_an_untrained_network_is_the_trunk():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_training_lowers_the_loss_and_repeats_itself():
     world, losses = _train(_windows())
     assert losses[-20:].mean() < 0.95 * losses[:10].mean()

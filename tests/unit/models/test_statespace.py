@@ -20,6 +20,8 @@ from biowm.models.trunks.em import MixedConfig, em, fit_mixed, masks, moments
 from biowm.models.trunks.mixed import Mixed, MixedBelief, MixedState
 from biowm.models.trunks.statespace_fit import fit_noisy, innovations, profile
 
+pytestmark = pytest.mark.slow
+
 SPEC = WorldSpec(
     "noisy", "d", (Channel("level", "mg/L", link="real"),), (ActionCard("drug", "mg/d", "rate", 0.0, 2.0),)
 )
@@ -95,7 +97,6 @@ def test_the_filter_equals_a_dense_gaussian_posterior():
     assert np.abs(cov[np.ix_(last, last)]).min() > 1e-3  # nothing compared is zero anyway
 
 
-@pytest.mark.slow
 def test_draws_have_the_moments_of_the_belief():
     world = noisy(cohort(0.4))
     belief = at(_assimilate(world, take(cohort(0.4), 3)), -1)
