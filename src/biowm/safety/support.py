@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from biowm.core.futures import Support, Verdict
 from biowm.core.path import Path
 from biowm.core.schedule import Entry, entries
 from biowm.core.spec import WorldSpec
 from biowm.models.scale import Scale
-from biowm.train.envelope import Envelope
+from biowm.train.envelope import Envelope, medians
 
 _EDGE, _OUTSIDE = 1.02, 1.5  # of a range seen in training: beyond the first it is the edge, beyond the second outside
 _MOST_GAP = 1.5
+_SHIFT_EDGE, _SHIFT_OUTSIDE = 0.25, 1.0  # beyond the range of training levels, in widths of that range
+_LEAST_RANGE = 0.1  # training SDs: a range of levels counts as no narrower
 
 
 def judge(
@@ -24,7 +28,8 @@ def judge(
     """Compare a question with the training data.
 
     Args: one unbatched path and the index of its last reading used; the interventions after it; the horizon in
-    the world's clock. Looks at the horizon, the readings, the gaps between them, and each dose and action.
+    the world's clock. Looks at the horizon, the last readings, the level at which the history
+    began and went on, the gaps between readings, and each dose and action.
     """
     found: list[tuple[Verdict, str]] = []
     clock = spec.clock
@@ -44,11 +49,33 @@ def judge(
             found.append(
                 (verdict, f"the last {channel.name} lies {excess:.2g} training SDs beyond every training reading")
             )
+        found += _shift(spec, scale, seen, j, values)
     found += _gaps(spec, seen, path, origin)
     found += _doses(spec, seen, plan)
     order: tuple[Verdict, ...] = ("inside", "edge", "outside")
     worst = order[max((order.index(v) for v, _ in found), default=0)]
     return Support(worst, tuple(reason for _, reason in found))
+
+
+def _shift(
+    spec: WorldSpec, scale: Scale, seen: Envelope, channel: int, values: Float[np.ndarray, " n"]
+) -> list[tuple[Verdict, str]]:
+    """A level unlike every training subject's: a sensor with another zero, another unit (RECIPES: sensors drift).
+
+    Looks at the medians of the first 1, 2, 4, ... readings; the worst is told.
+    """
+    own = medians(values)[: len(seen.levels)]
+    low, high = seen.levels[: len(own), :, channel].T
+    excess = np.nan_to_num(np.maximum(own - high, low - own) / np.maximum(high - low, _LEAST_RANGE), nan=-np.inf)
+    k = int(excess.argmax())
+    if excess[k] <= _SHIFT_EDGE:
+        return []
+    c = spec.channels[channel]
+    what = f"the first {c.name}" if k == 0 else f"the median of the first {1 << k} readings of {c.name}"
+    levels = np.repeat([[own[k]], [low[k]], [high[k]]], len(spec.channels), axis=1)
+    value, least, most = np.asarray(jax.vmap(scale.to_x)(jnp.asarray(levels, jnp.float32)))[:, channel]
+    verdict: Verdict = "outside" if excess[k] > _SHIFT_OUTSIDE else "edge"
+    return [(verdict, f"{what}, {value:.4g} {c.unit}, lies beyond every training subject's, {least:.4g} to {most:.4g}")]
 
 
 def _gaps(spec: WorldSpec, seen: Envelope, path: Path, origin: int) -> list[tuple[Verdict, str]]:

@@ -12,6 +12,8 @@ from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
 from biowm.models.scale import Scale
 
+_LEAST = 8  # subjects
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -19,11 +21,13 @@ class Envelope:
 
     `dose_top` is the largest dose of each action, `given` the share of subjects who ever received it, `gaps`
     the 0.5, 50 and 99.5 % quantiles of the time between readings (world clock), `longest` the longest lead at
-    which the world was validated.
+    which the world was validated. `levels` are the lowest and highest median of a subject's first 1, 2, 4, ...
+    readings of each channel (standardised; NaN where fewer than eight subjects have so many).
     """
 
     z_low: Float[np.ndarray, " d"]
     z_high: Float[np.ndarray, " d"]
+    levels: Float[np.ndarray, "k 2 d"]
     gaps: Float[np.ndarray, " 3"]
     dose_top: Float[np.ndarray, " a"]
     given: Float[np.ndarray, " a"]
@@ -34,7 +38,7 @@ class Envelope:
 def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float) -> Envelope:
     """Measure the envelope of stacked training paths."""
     x, t = np.asarray(paths.x), np.asarray(paths.t)
-    z = np.asarray(scale.to_z(jnp.asarray(x))).reshape(-1, x.shape[-1])
+    z = np.asarray(scale.to_z(jnp.asarray(x)))
     seen = np.asarray(np.isfinite(x).any(-1))
     gaps = np.concatenate([np.diff(t[s, seen[s]]) for s in range(len(t))])
     gaps = gaps[gaps > 0]
@@ -43,6 +47,24 @@ def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float) -> Enve
     top = np.array([dose[card == a].max(initial=0.0) for a in range(n)])
     given = np.array([((card == a) & (dose != 0)).any(1).mean() for a in range(n)])
     return Envelope(
-        z_low=np.nanmin(z, 0), z_high=np.nanmax(z, 0), gaps=np.quantile(gaps, [0.005, 0.5, 0.995]),
+        z_low=np.nanmin(z, (0, 1)), z_high=np.nanmax(z, (0, 1)), levels=_levels(z),
+        gaps=np.quantile(gaps, [0.005, 0.5, 0.995]),
         dose_top=top, given=given, readings=np.quantile(seen.sum(1), [0.0, 1.0]), longest=longest,
     )  # fmt: skip
+
+
+def medians(z: Float[np.ndarray, " t"]) -> Float[np.ndarray, " k"]:
+    """Medians of the first 1, 2, 4, ... readings of one channel of one history (NaN = not read)."""
+    read = z[np.isfinite(z)]
+    return np.array([np.median(read[: 1 << k]) for k in range(len(read).bit_length())])
+
+
+def _levels(z: Float[np.ndarray, "b t d"]) -> Float[np.ndarray, "k 2 d"]:
+    """Ranges of the medians over the subjects; a range of fewer than eight says nothing and is left NaN."""
+    own = np.full((z.shape[1].bit_length(), z.shape[0], z.shape[2]), np.nan)
+    for s, j in np.ndindex(z.shape[0], z.shape[2]):
+        found = medians(z[s, :, j])
+        own[: len(found), s, j] = found
+    enough = np.isfinite(own).sum(1) >= _LEAST
+    ranges = np.stack([np.fmin.reduce(own, 1), np.fmax.reduce(own, 1)], axis=1)
+    return np.where(enough[:, None, :], ranges, np.nan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -137,3 +139,33 @@ def test_what_acts_between_two_times():
     path = Path(np.zeros(1, np.float32), np.zeros((1, 2), np.float32), schedule(rows), np.zeros(1, np.float32),
                 np.int32(0))  # fmt: skip
     assert [(e.card, e.onset) for e in future(path, 3.0, 7.0)] == [(0, 2.0), (1, 3.0)]
+
+
+@pytest.mark.parametrize(("by", "verdict"), [(0.1, "inside"), (0.5, "edge"), (2.0, "outside")])
+def test_a_history_at_a_level_no_training_history_had(scale: Scale, seen: Envelope, by: float, verdict: str):
+    """All its readings are some that training had; only that they go together is new."""
+    levels = seen.levels.copy()
+    levels[:, :, 1] = [[-0.5, 0.5]]
+    known = replace(seen, levels=levels, z_high=seen.z_high + 100.0)
+    begin = float(scale.to_x(jnp.asarray([0.0, 0.5 + by], jnp.float32))[1])
+    x = PATHS.x[0].copy()
+    x[:, 1] = begin
+    found = ask(scale, known, changed(x=x))
+    assert found.verdict == verdict
+    assert [r.startswith(f"the first score, {begin:.4g} mg/L, ") for r in found.reasons] == [True] * (by > 0.25)
+
+
+def test_one_odd_reading_does_not_make_a_level(scale: Scale, seen: Envelope):
+    x = PATHS.x[0].copy()
+    x[3, 1] = 1e4
+    assert ask(scale, seen, changed(x=x)).verdict == "inside"
+
+
+def test_levels_are_ranges_of_early_medians_over_enough_subjects(scale: Scale, seen: Envelope):
+    z = np.asarray(scale.to_z(jnp.asarray(PATHS.x)))
+    firsts = [s[np.isfinite(s[:, 1]), 1][0] for s in z]
+    fours = [np.median(s[np.isfinite(s[:, 1]), 1][:4]) for s in z]
+    np.testing.assert_allclose(seen.levels[0, :, 1], [min(firsts), max(firsts)], rtol=1e-6)
+    np.testing.assert_allclose(seen.levels[2, :, 1], [min(fours), max(fours)], rtol=1e-6)
+    assert len(seen.levels) == PATHS.x.shape[1].bit_length()
+    assert np.isnan(envelope(SPEC, scale, take(PATHS, np.arange(7)), 6.0).levels).all()
