@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from .admissible import admissible
 from .path import Path
 from .schedule import Schedule, between
 from .world import Belief, Moment, State, World
@@ -50,7 +51,7 @@ def unroll(
         after = world.step(world.impulse(now, bolus), rate, jnp.maximum(until - now.t, 0.0), key=noise)
         after = _keep(_now(after, until), now, until > now.t)
         reading = world.observe(after).sample(key=jax.random.fold_in(noise, _READ))
-        return after, reading
+        return after, admissible(world.spec, reading)
 
     return jax.lax.scan(body, state, times)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from . import units
 
-Link = Literal["log", "logit", "real"]
+Link = Literal["log", "logit", "real", "ordinal"]
 ActionKind = Literal["bolus", "rate", "switch"]
 
 
@@ -15,8 +16,10 @@ ActionKind = Literal["bolus", "rate", "switch"]
 class Channel:
     """One measured variable, in `unit`; `floor` is the level below which readings carry no information.
 
-    `resolution` is the smallest step of the instrument: no band is narrower. `role` is "target" for a
-    channel that is forecast and scored and "covariate" for one that only informs the others.
+    `resolution` is the smallest step of the instrument: no band is narrower. An ordinal channel takes the levels from
+    `low` to `high` in steps of `resolution`. `below` names a channel of the same unit that this one never exceeds
+    (diastolic below systolic). `role` is "target" for a channel that is forecast and scored and "covariate" for one
+    that only informs the others.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Channel:
     lloq: float | None = None
     role: Literal["target", "covariate"] = "target"
     code: str | None = None
+    below: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,12 @@ class WorldSpec:
         for item in (*self.channels, *self.actions):
             units.parse(item.unit)
         units.parse(self.clock)
+        chains(self.channels)
+        for c in self.channels:
+            if c.link == "ordinal" and (c.low is None or c.high is None or c.resolution <= 0):
+                raise ValueError(
+                    f"ordinal channel {c.name!r}: expected low, high and resolution, the step of its levels"
+                )
 
     @property
     def targets(self) -> tuple[int, ...]:
@@ -86,6 +96,11 @@ class WorldSpec:
         """Length of the trait vector: one number a real trait, one per level of a category."""
         return sum(1 if t.kind == "real" else len(t.levels) for t in self.traits)
 
+    @property
+    def chains(self) -> tuple[tuple[int, ...], ...]:
+        """Indices of channels that keep an order, lowest first, one tuple for each chain of `below`."""
+        return chains(self.channels)
+
     def channel(self, name: str) -> int:
         """Index of a channel by name; KeyError names the channels there are."""
         return _find(name, [c.name for c in self.channels], "channel")
@@ -93,6 +108,30 @@ class WorldSpec:
     def action(self, name: str) -> int:
         """Index of an action card by name; KeyError names the actions there are."""
         return _find(name, [a.name for a in self.actions], "action")
+
+
+def chains(channels: Sequence[Channel]) -> tuple[tuple[int, ...], ...]:
+    """Indices of the channels that `below` puts in order, lowest first; ValueError where it does not make chains."""
+    index = {c.name: j for j, c in enumerate(channels)}
+    above = {c.name: c.below for c in channels if c.below is not None}
+    for name, other in above.items():
+        if other not in index or other == name:
+            raise ValueError(f"{name} below {other!r}: expected another channel, one of {', '.join(index)}")
+        a, b = channels[index[name]].unit, channels[index[other]].unit
+        if units.factor(a, b) != 1:
+            raise ValueError(f"{name} [{a}] below {other} [{b}]: expected one unit for both")
+        rivals = [n for n, o in above.items() if o == other]
+        if len(rivals) > 1:
+            raise ValueError(f"{' and '.join(rivals)} below {other}: expected one, and the other below that")
+    found = []
+    for name in above.keys() - above.values():
+        chain = [name]
+        while chain[-1] in above:
+            chain.append(above[chain[-1]])
+        found.append(tuple(index[n] for n in chain))
+    if sum(len(chain) - 1 for chain in found) < len(above):
+        raise ValueError(f"below goes round in a circle among {', '.join(above)}")
+    return tuple(sorted(found))
 
 
 def _find(name: str, names: list[str], what: str) -> int:

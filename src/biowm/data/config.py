@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from biowm.core import registry, units
-from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
+from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec, chains
 
 from .keys import Keys, closest, read_yaml, refuse
 
 _LATER = {"control", "context", "layer"}
-_LATER_LINKS = {"ordered", "ordinal"}
 
 
 def _unit(text: str) -> str:
@@ -66,20 +65,21 @@ class _Bounded(Keys):
 
 
 class Measured(_Bounded):
-    """One channel: a column of readings in `unit`."""
+    """One channel: a column of readings in `unit`, never above those of the channel that `below` names."""
 
-    link: Literal["log", "logit", "real"] = "real"
+    link: Literal["log", "logit", "real", "ordinal"] = "real"
     floor: float = Field(default=0.0, ge=0)
     resolution: float = Field(default=0.0, ge=0)
     lloq: float | None = None
     blank: float | None = None
     code: str | None = None
+    below: str | None = None
 
     @field_validator("link", mode="before")
     @classmethod
     def _known_link(cls, link: Any) -> Any:
-        if link in _LATER_LINKS:
-            raise ValueError(f"link {link!r} is not built yet; expected log, logit or real")
+        if link == "ordered":
+            raise ValueError("an order goes beside the link; expected log, logit, real or ordinal, and below: CHANNEL")
         return link
 
     @model_validator(mode="after")
@@ -87,6 +87,21 @@ class Measured(_Bounded):
         if self.link == "logit" and (self.low is None or self.high is None):
             raise ValueError("link logit needs both low and high")
         return self
+
+    @model_validator(mode="after")
+    def _has_levels(self) -> Measured:
+        if self.link == "ordinal":
+            if self.low is None or self.high is None:
+                raise ValueError("link ordinal needs low and high, its first and last level")
+            steps = (self.high - self.low) / self.step
+            if abs(steps - round(steps)) > 1e-6:
+                raise ValueError(f"levels {self.step:g} apart from {self.low:g} on never meet high {self.high:g}")
+        return self
+
+    @property
+    def step(self) -> float:
+        """The resolution; one where an ordinal channel declares none."""
+        return self.resolution or (1.0 if self.link == "ordinal" else 0.0)
 
 
 class Covariate(_Bounded):
@@ -268,6 +283,7 @@ class StudyConfig(Keys):
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)}: one name for two things among channels, covariates and actions")
+        chains(_channels(self.channels))
         if self.split.by not in ("subject", *self.groups):
             raise ValueError(
                 f"split.by {self.split.by!r} is no group{closest(self.split.by, ['subject', *self.groups])}"
@@ -307,10 +323,7 @@ def read(file: Path) -> StudyConfig:
 
 def spec(config: StudyConfig, levels: dict[str, tuple[str, ...]]) -> WorldSpec:
     """The world that a study describes; `levels` are the categories found in the data, by trait."""
-    channels = [
-        Channel(name, c.unit, c.link, c.low, c.high, c.floor, c.resolution, c.lloq, "target", c.code)
-        for name, c in config.channels.items()
-    ]
+    channels = _channels(config.channels)
     covariates = [
         Channel(name, c.unit, c.link, c.low, c.high, c.floor, role="covariate") for name, c in config.covariates.items()
     ]
@@ -320,3 +333,10 @@ def spec(config: StudyConfig, levels: dict[str, tuple[str, ...]]) -> WorldSpec:
     ]
     traits = [Trait(name, t.unit, t.kind, levels.get(name, ())) for name, t in config.traits.items()]
     return WorldSpec(config.study, config.time.unit, (*channels, *covariates), tuple(actions), tuple(traits))
+
+
+def _channels(measured: dict[str, Measured]) -> list[Channel]:
+    return [
+        Channel(name, c.unit, c.link, c.low, c.high, c.floor, c.step, c.lloq, "target", c.code, c.below)
+        for name, c in measured.items()
+    ]

@@ -127,6 +127,7 @@ def _rows(table: Table, study: StudyConfig, who: subjects.Who) -> tuple[Rows, li
     frame = pd.DataFrame({"subject": who.code, "t": cells.times(table, study.time, study.time.column, how)})
     for name, channel in study.measured.items():
         frame[name] = values.readings(table, name, channel, how)
+    values.check_order(frame, table, study.channels)
     for name, action in acting.items():
         frame[name] = values.amounts(table, name, action, how)
     rows = tidy(frame, table, list(acting), study.duplicates)

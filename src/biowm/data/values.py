@@ -10,6 +10,8 @@ from . import cells
 from .config import Action, Covariate, Measured
 from .tables import Table
 
+_ON_LEVEL = 1e-6
+
 
 def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.Reading) -> Float[np.ndarray, " rows"]:
     """The readings of one channel. Raises BadInput at a cell that is no number or out of range."""
@@ -17,7 +19,22 @@ def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.
     value = cells.numbers(table, column, how, limits=True)
     low = 0.0 if channel.low is None and channel.link == "log" else channel.low
     cells.bounded(table, column, value, low, channel.high, channel.unit)
+    if isinstance(channel, Measured) and channel.link == "ordinal" and channel.low is not None:
+        steps = (value - channel.low) / channel.step
+        level = f"a level: from {channel.low:g} to {channel.high:g} in steps of {channel.step:g}"
+        cells.refuse(table, column, np.abs(steps - np.rint(steps)) > _ON_LEVEL, level)
     return value
+
+
+def check_order(rows: pd.DataFrame, table: Table, channels: dict[str, Measured]) -> None:
+    """Raise BadInput at the first row in which a channel exceeds the one that it must stay below."""
+    for name, channel in channels.items():
+        if channel.below is not None:
+            wrong = np.flatnonzero(rows[name] > rows[channel.below])
+            if len(wrong):
+                other = channels[channel.below].column or channel.below
+                expected = f"at most {other}, {rows[channel.below].iloc[wrong[0]]:g} in the same row (below)"
+                raise table.bad(wrong[0], channel.column or name, f"{rows[name].iloc[wrong[0]]:g}", expected)
 
 
 def amounts(table: Table, name: str, action: Action, how: cells.Reading) -> Float[np.ndarray, " rows"]:

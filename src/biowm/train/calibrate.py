@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from biowm.core.admissible import admissible
 from biowm.core.scores import conformal_radius, rank_quantile
 from biowm.core.spec import WorldSpec
 from biowm.models.scale import Scale
@@ -47,7 +48,7 @@ def _raw(spec: WorldSpec, scale: Scale, z: Float[np.ndarray, "... n t d"]) -> tu
     low, high = rank_quantile(z, 0.05, axis), rank_quantile(z, 0.95, axis)
     least = np.full(len(spec.channels), _LEAST_WIDTH)
     for j, c in enumerate(spec.channels):
-        if c.resolution > 0 and c.link == "real":
+        if c.resolution > 0 and c.link in ("real", "ordinal"):
             least[j] = max(0.5 * c.resolution / float(scale.sd[j]), 1e-6)
     return median, np.maximum(median - low, least), np.maximum(high - median, least)
 
@@ -113,7 +114,7 @@ def band(
     edges = np.stack([median, median - factor * down, median + factor * up])
     edges = np.clip(edges, np.asarray(calibration.scale.lowest) - 1.0, np.asarray(calibration.scale.highest) + 1.0)
     flat = jnp.asarray(edges.reshape(-1, edges.shape[-1]), jnp.float32)
-    x = np.asarray(jax.vmap(calibration.scale.to_x)(flat)).reshape(edges.shape)
+    x = np.asarray(admissible(spec, jax.vmap(calibration.scale.to_x)(flat))).reshape(edges.shape)
     return x[0], x[1], x[2]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -175,6 +177,21 @@ def test_a_log_channel_gets_its_band_in_its_own_unit():
     np.testing.assert_allclose(np.log(median), centre, atol=1e-3)
     np.testing.assert_allclose(np.log(low), np.maximum(centre - 1.5 * (centre - ranked[4]), -4.0 - log.sd), atol=1e-2)
     assert (low > 0).all()
+
+
+def test_an_ordinal_band_ends_on_levels_and_holds_the_same_ones():
+    spec = WorldSpec("one", "d", (Channel("a", "1", "ordinal", low=3.0, high=15.0, resolution=1.0),))
+    coarse = fit_scale(spec, np.arange(3.0, 16.0)[None, :, None])
+    draws = np.rint(np.random.default_rng(0).normal(9, 2, size=(99, 4, 1))).clip(3, 15).astype(np.float32)
+    found = Calibration(0.9, 20, (20, 20), (1.0, 4.0), np.full((2, 1), 1.3), np.full(2, 1.3), coarse)
+    real = replace(spec, channels=(replace(spec.channels[0], link="real"),))
+    edges, plain = band(found, spec, draws, TIMES), band(found, real, draws, TIMES)
+    for edge in edges:
+        np.testing.assert_array_equal(edge, np.rint(edge))
+    levels = np.arange(3.0, 16.0)
+    inside = (levels >= plain[1]) & (levels <= plain[2])
+    assert (inside <= ((levels >= edges[1]) & (levels <= edges[2]))).all()
+    assert (np.abs(np.array(edges) - np.array(plain)) <= 0.5 + 1e-5).all()
 
 
 @pytest.mark.parametrize("kind", ["joint", "pointwise"])

@@ -1,0 +1,45 @@
+"""Ordinal channels and channels in order, from the study file to the spec."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from biowm.core.errors import BadInput
+from biowm.data.study import from_frame
+
+CONFIG = {
+    "subject": "stay",
+    "time": {"column": "hour", "unit": "h"},
+    "channels": {
+        "diastolic": {"unit": "mmHg", "link": "log", "column": "dia", "below": "systolic"},
+        "systolic": {"unit": "mmHg", "link": "log", "column": "sys"},
+        "coma": {"unit": "1", "link": "ordinal", "low": 3, "high": 15},
+    },
+}
+
+
+def table(**cells: list) -> pd.DataFrame:
+    whole = {"stay": [1, 1, 2, 2], "hour": [0, 1, 0, 1], "dia": [70, 60, None, 80], "sys": [120, 60, 90, None]}
+    return pd.DataFrame(whole | {"coma": [15, None, 3, 9]} | cells)
+
+
+def test_the_spec_knows_levels_and_order():
+    spec = from_frame(table(), CONFIG).spec
+    assert spec.chains == ((0, 1),)
+    coma = spec.channels[2]
+    assert (coma.link, coma.low, coma.high, coma.resolution) == ("ordinal", 3.0, 15.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cells", "parts"),
+    [
+        ({"coma": [15, 3, 9.5, 9]}, ("row 2", "column coma", "found '9.5'", "a level: from 3 to 15 in steps of 1")),
+        ({"dia": [70, 61, None, 80]}, ("row 1", "column dia", "found 61", "at most sys, 60")),
+    ],
+)
+def test_a_reading_between_levels_or_in_the_wrong_order_is_refused(cells: dict[str, list], parts: tuple[str, ...]):
+    with pytest.raises(BadInput) as caught:
+        from_frame(table(**cells), CONFIG)
+    missing = [part for part in parts if part not in str(caught.value)]
+    assert not missing, f"{missing} not in: {caught.value}"
