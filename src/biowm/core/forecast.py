@@ -16,10 +16,10 @@ from .buckets import bucket
 from .path import Path, take
 from .rollout import assimilate, at, rollout
 from .schedule import Schedule
-from .world import Mixture, World
+from .world import Belief, Mixture, World
 
 # Queries a chunk, draws a block, and the least number of times: few shapes, few compilations, bounded memory.
-_FEW, _MANY, _BLOCK, _TIMES = 8, 64, 64, 16
+_FEW, _MANY, _BLOCK, _TIMES = 8, 64, 32, 16
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,21 @@ class Queries:
 
 
 @eqx.filter_jit
-def _ask(
-    world: World, paths: Path, subject: jax.Array, origin: jax.Array, times: jax.Array, plans: Schedule,
-    keys: Key[Array, " q"], first: jax.Array, draws: int,
-) -> jax.Array:  # fmt: skip
+def _filtered(world: World, paths: Path, subject: jax.Array, origin: jax.Array) -> Belief:
+    """The belief of each query at its origin (leading axis); a subject is filtered once."""
     beliefs = jax.vmap(lambda path: assimilate(world, path))(paths)
+    return jax.tree.map(lambda leaf: leaf[subject, origin], beliefs)
 
-    def one(s, o, when, plan, key):
-        belief = jax.tree.map(lambda leaf: leaf[s, o], beliefs)
+
+@eqx.filter_jit
+def _ask(
+    world: World, beliefs: Belief, times: jax.Array, plans: Schedule, keys: Key[Array, " q"], first: jax.Array,
+    draws: int,
+) -> jax.Array:  # fmt: skip
+    def one(belief: Belief, when: jax.Array, plan: Schedule, key: PRNGKeyArray) -> jax.Array:
         return rollout(world, belief, plan, when, key=key, draws=draws, first=first)
 
-    return jax.vmap(one)(subject, origin, times, plans, keys)
+    return jax.vmap(one)(beliefs, times, plans, keys)
 
 
 def forecast(
@@ -83,11 +87,11 @@ def forecast(
         group = take(paths, whole)
         asked = take(paths, queries.subject[full]).plan if plans is None else take(plans, full)
         keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.asarray(queries.subject[full]))
-        origin, when = jnp.asarray(queries.origin[full]), jnp.asarray(times[full])
+        beliefs = _filtered(world, group, jnp.asarray(place), jnp.asarray(queries.origin[full]))
+        when = jnp.asarray(times[full])
         for first in range(0, draws, _BLOCK):
-            block = min(_BLOCK, draws)
-            got = _ask(world, group, jnp.asarray(place), origin, when, asked, keys, jnp.int32(first), block)
-            out[rows, first : first + block] = np.asarray(got)[: len(rows), : draws - first, :n_time]
+            got = _ask(world, beliefs, when, asked, keys, jnp.int32(first), _BLOCK)
+            out[rows, first : first + _BLOCK] = np.asarray(got)[: len(rows), : draws - first, :n_time]
         if progress is not None:
             progress(start + len(rows))
     return out
@@ -105,12 +109,14 @@ def _pooled(world: Mixture, paths: Path, queries: Queries, *, draws: int, **how:
     """Draws of a mixture: each member's own, as many as its weight asks, by programs that serve any mixture."""
     members = world.members()
     counts = shares([weight for _, weight in members], draws)
-    parts = [
-        forecast(member, paths, queries, draws=draws, **how)[:, :count]
-        for (member, _), count in zip(members, counts, strict=True)
-        if count
-    ]
-    return np.concatenate(parts, axis=1)
+    return np.concatenate(
+        [
+            forecast(member, paths, queries, draws=count, **how)
+            for (member, _), count in zip(members, counts, strict=True)
+            if count
+        ],
+        axis=1,
+    )
 
 
 def belief_at(world: World, path: Path, origin: int):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from biowm.models.scale import Scale
 from .horizons import Asked, Horizons, ask
 from .race import Sheet, score_sheet
 from .stages import Stages
+from .workers import Once, side_by_side, woven
 
 FOLDS, SMALL, MOST_ASKED = 4, 200, 400
 ORIGINS, DRAWS = 6, 64
@@ -117,26 +120,35 @@ def _out_of_sample(
     job: Job, candidates: Sequence[Candidate], folds: list, stages: Stages, tell: Progress
 ) -> tuple[Asked, dict[str, Float[np.ndarray, "q n h d"]]]:
     """Every candidate's draws for the held-out subjects of every fold (stages; float32, in units)."""
-    everyone = np.arange(job.paths.t.shape[0])
     asked = ask(job.paths, np.concatenate(folds), job.horizons, origins=ORIGINS, targets=job.spec.targets)
     shape = (len(asked.queries.subject), DRAWS, asked.queries.times.shape[1], len(job.spec.channels))
+    rows = [np.flatnonzero(np.isin(asked.queries.subject, held)) for held in folds]
+    ready = [Once(functools.partial(_without, job, held)) for held in folds]
+    entries = [(f, c) for f in range(len(folds)) for c in woven(candidates)]
+    ended = itertools.count(1)
+
+    def answer(f: int, c: Candidate) -> Float[np.ndarray, "q n h d"]:
+        whole = asked.queries
+        part = Queries(whole.subject[rows[f]], whole.origin[rows[f]], whole.times[rows[f]])
+        key = jax.random.fold_in(jax.random.key(job.seed), f)
+
+        def compute() -> np.ndarray:
+            return forecast(c.fit(ready[f]()), job.paths, part, key=key, draws=DRAWS)
+
+        return stages.get(f"race/{f}/{c.name}", compute)
+
+    def told(i: int) -> None:
+        f, c = entries[i]
+        tell(f"race: fold {f + 1} of {len(folds)}, {c.name}", next(ended) / len(entries))
+
+    found = side_by_side([functools.partial(answer, *entry) for entry in entries], told)
     out = {c.name: np.empty(shape, np.float32) for c in candidates}
-    done, total = 0, len(folds) * len(candidates)
-    for f, held in enumerate(folds):
-        ready: Material | None = None
-        rows = np.flatnonzero(np.isin(asked.queries.subject, held))
-        part = Queries(asked.queries.subject[rows], asked.queries.origin[rows], asked.queries.times[rows])
-        for c in candidates:
-            tell(f"race: fold {f + 1} of {len(folds)}, {c.name}", done / total)
-
-            def compute(c: Candidate = c, held=held, part=part, f: int = f) -> np.ndarray:
-                nonlocal ready
-                if ready is None:
-                    kept = take(job.paths, np.setdiff1d(everyone, held))
-                    ready = material(job.spec, kept, job.spacing, job.horizons.longest(job.spacing))
-                key = jax.random.fold_in(jax.random.key(job.seed), f)
-                return forecast(c.fit(ready), job.paths, part, key=key, draws=DRAWS)
-
-            out[c.name][rows] = stages.get(f"race/{f}/{c.name}", compute)
-            done += 1
+    for (f, c), draws in zip(entries, found, strict=True):
+        out[c.name][rows[f]] = draws
     return asked, out
+
+
+def _without(job: Job, held: Int[np.ndarray, " _"]) -> Material:
+    """What is learned from when some subjects are held out."""
+    kept = take(job.paths, np.setdiff1d(np.arange(job.paths.t.shape[0]), held))
+    return material(job.spec, kept, job.spacing, job.horizons.longest(job.spacing))
