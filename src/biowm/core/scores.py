@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from .arrays import AnyArray
+from .arrays import AnyArray, space
 
 Numbers = Float[AnyArray, "..."]
 Answers = Bool[AnyArray, "..."]
-
-
-def _space(*values: object) -> Any:
-    """The array module of the arguments: jax.numpy where any of them is a JAX array."""
-    return jnp if any(isinstance(v, jax.Array) for v in values) else np
 
 
 def crps(
@@ -36,7 +28,7 @@ def crps(
     so that few draws are not punished (one draw scores its absolute error either way).
     Source: doi:10.18637/jss.v090.i12 (sorted form, O(n log n)), doi:10.1002/qj.2270 (fair).
     """
-    xp = _space(draws, truth, weights)
+    xp = space(draws, truth, weights)
     apart = xp.moveaxis(xp.asarray(draws), axis, -1) - xp.asarray(truth)[..., None]
     order = xp.argsort(apart, axis=-1)
     x = xp.take_along_axis(apart, order, axis=-1)
@@ -56,7 +48,7 @@ def interval_score(low: Numbers, high: Numbers, truth: Numbers, level: float = 0
 
     Source: doi:10.1198/016214506000001437.
     """
-    xp = _space(low, high, truth)
+    xp = space(low, high, truth)
     miss = xp.maximum(low - truth, 0.0) + xp.maximum(truth - high, 0.0)
     return xp.asarray((high - low) + 2.0 / (1.0 - level) * miss)
 
@@ -67,7 +59,7 @@ def rank_quantile(draws: Numbers, p: float, axis: int = 0) -> Numbers:
     Below one half it lies at or below the p quantile, above at or beyond it, so a band between p and 1 - p holds
     a further draw with probability 1 - 2p or more; the outermost draw where n is too small for that.
     """
-    xp = _space(draws)
+    xp = space(draws)
     n = draws.shape[axis]
     place = p * (n + 1)
     down, up = math.floor(place + 1e-9), math.ceil(place - 1e-9)
@@ -94,10 +86,10 @@ def conformal_radius(scores: Float[np.ndarray, " k"], units: np.ndarray, level: 
 
 def inside(low: Numbers, high: Numbers, truth: Numbers) -> Answers:
     """Whether each truth lies in its interval, ends included; a missing (NaN) truth does not."""
-    return _space(low, high, truth).asarray((truth >= low) & (truth <= high))
+    return space(low, high, truth).asarray((truth >= low) & (truth <= high))
 
 
 def inside_jointly(low: Numbers, high: Numbers, truth: Numbers, axis: int | tuple[int, ...] = -1) -> Answers:
     """Whether the whole path along `axis` lies in its band; missing (NaN) truths are passed over."""
-    xp = _space(low, high, truth)
+    xp = space(low, high, truth)
     return xp.asarray((inside(low, high, truth) | xp.isnan(truth)).all(axis))

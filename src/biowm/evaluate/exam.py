@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -122,7 +121,7 @@ class Exam:
         """The target channels in standardised link space, so that errors of different channels may be averaged."""
         if "scale" not in self._kept:
             self._kept["scale"] = fit_scale(self.world.spec, np.asarray(self.paths.x))
-        return np.asarray(self._kept["scale"].to_z(jnp.asarray(x)))[..., list(self.world.spec.targets)]
+        return self._kept["scale"].to_z(np.asarray(x))[..., list(self.world.spec.targets)]
 
     def curve(self, draws: Float[np.ndarray, "q n r d"], metric: str = "crps") -> tuple[Tally, ...]:
         """The tally of `crps`, `mae` or `rmse` at each horizon, over questions and target channels."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from biowm.core.arrays import AnyArray, space
 from biowm.core.spec import WorldSpec
+
+Numbers = Float[AnyArray, "*b d"]
 
 
 class Scale(eqx.Module):
@@ -27,26 +33,34 @@ class Scale(eqx.Module):
     lowest: Float[Array, " d"]
     highest: Float[Array, " d"]
 
-    def link(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        """Readings to link space, not standardised; NaN stays NaN."""
-        shape = (1,) * (x.ndim - 1) + (-1,)
-        floor, low, span = (a.reshape(shape) for a in (self.floor, self.low, self.span))
-        share = jnp.clip((x - low) / span, _EDGE, 1 - _EDGE)
-        logit = jnp.log(share) - jnp.log1p(-share)
-        log = jnp.log(jnp.maximum(jnp.maximum(x, 0.0) + floor, _TINY))
-        return jnp.where(self.is_log.reshape(shape) > 0, log, jnp.where(self.is_logit.reshape(shape) > 0, logit, x))
+    def link(self, x: Numbers) -> Numbers:
+        """Readings [..., d] to link space, not standardised; NaN stays NaN, and NumPy stays NumPy."""
+        xp, own = _alike(x)
+        share = xp.clip((x - own(self.low)) / own(self.span), _EDGE, 1 - _EDGE)
+        logit = xp.log(share) - xp.log1p(-share)
+        log = xp.log(xp.maximum(xp.maximum(x, 0.0) + own(self.floor), _TINY))
+        return xp.where(own(self.is_log) > 0, log, xp.where(own(self.is_logit) > 0, logit, x))
 
-    def to_z(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        """Readings to standardised link space."""
-        shape = (1,) * (x.ndim - 1) + (-1,)
-        return (self.link(x) - self.mean.reshape(shape)) / self.sd.reshape(shape)
+    def to_z(self, x: Numbers) -> Numbers:
+        """Readings [..., d] to standardised link space."""
+        _, own = _alike(x)
+        return (self.link(x) - own(self.mean)) / own(self.sd)
 
-    def to_x(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
-        """Standardised link space to readings."""
-        value = z * self.sd + self.mean
-        logit = self.low + self.span / (1 + jnp.exp(-value))
-        log = jnp.maximum(jnp.exp(jnp.where(self.is_log > 0, value, 0.0)) - self.floor, 0.0)
-        return jnp.where(self.is_log > 0, log, jnp.where(self.is_logit > 0, logit, value))
+    def to_x(self, z: Numbers) -> Numbers:
+        """Standardised link space to readings [..., d]."""
+        xp, own = _alike(z)
+        value = z * own(self.sd) + own(self.mean)
+        is_log, is_logit = own(self.is_log) > 0, own(self.is_logit) > 0
+        logit = own(self.low) + own(self.span) / (1 + xp.exp(-xp.where(is_logit, value, 0.0)))
+        log = xp.maximum(xp.exp(xp.where(is_log, value, 0.0)) - own(self.floor), 0.0)
+        return xp.where(is_log, log, xp.where(is_logit, logit, value))
+
+
+def _alike(x: Numbers) -> tuple[Any, Callable[[Array], Numbers]]:
+    """The array module of `x`, and what turns one number a channel into an array that goes with it."""
+    xp = space(x)
+    shape = (1,) * (x.ndim - 1) + (-1,)
+    return xp, lambda a: xp.asarray(a).reshape(shape)
 
 
 _EDGE, _TINY = 1e-3, 1e-12
@@ -74,7 +88,7 @@ def fit_scale(spec: WorldSpec, x: Float[np.ndarray, "b t d"]) -> Scale:
             zero, zero + 1, zero, zero,
         ))
     )  # fmt: skip
-    linked = np.asarray(raw.link(jnp.asarray(x, jnp.float32)), np.float64)
+    linked = np.asarray(raw.link(x.astype(np.float32)), np.float64)
     mean, sd = np.nanmean(linked, 0), np.nanstd(linked, 0)
     sd = np.where(sd > 1e-6, sd, 1.0)
     least, most = np.nanmin(linked, 0), np.nanmax(linked, 0)

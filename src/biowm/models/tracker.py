@@ -38,7 +38,7 @@ def fit_frame(spec: WorldSpec, paths: Path, spacing: float) -> Frame:
     """Scales from the training paths (stacked)."""
     x = np.asarray(paths.x)
     scale = fit_scale(spec, x)
-    z = np.asarray(scale.to_z(jnp.asarray(x)))
+    z = scale.to_z(np.asarray(x))
     seen = np.isfinite(z)
     first = np.take_along_axis(z, np.argmax(seen, axis=1)[:, None], axis=1)[:, 0]
     first = np.where(seen.any(1), first, np.nan)

@@ -37,7 +37,7 @@ def judge(
         found.append(
             ("outside", f"the horizon, {horizon:g} {clock}, is beyond what was validated, {seen.longest:g} {clock}")
         )
-    z = np.asarray(scale.to_z(jnp.asarray(path.x[: origin + 1])))
+    z = scale.to_z(np.asarray(path.x[: origin + 1]))
     for j, channel in enumerate(spec.channels):
         values = z[np.isfinite(z[:, j]), j]
         if not len(values):

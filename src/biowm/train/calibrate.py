@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -62,7 +61,7 @@ def calibrate(
     score is the largest over the path and the target channels (max-score).
     """
     targets = list(spec.targets)
-    truth = np.asarray(_to_z(scale, asked.truth))
+    truth = scale.to_z(asked.truth)
     median, down, up = _raw(spec, scale, z)
     score = np.maximum((truth - median) / up, (median - truth) / down)
     units = asked.queries.subject
@@ -108,13 +107,12 @@ def band(
     kind: Literal["joint", "pointwise"] = "joint",
 ) -> tuple[Float[np.ndarray, "*q t d"], Float[np.ndarray, "*q t d"], Float[np.ndarray, "*q t d"]]:
     """Median, low and high of draws (channels' units) at `leads` (time since the origin); questions may be stacked."""
-    z = np.asarray(_to_z(calibration.scale, draws))
+    z = calibration.scale.to_z(draws)
     median, down, up = _raw(spec, calibration.scale, z)
     factor = factors(calibration, np.asarray(leads, float), kind)
     edges = np.stack([median, median - factor * down, median + factor * up])
     edges = np.clip(edges, np.asarray(calibration.scale.lowest) - 1.0, np.asarray(calibration.scale.highest) + 1.0)
-    flat = jnp.asarray(edges.reshape(-1, edges.shape[-1]), jnp.float32)
-    x = np.asarray(admissible(spec, jax.vmap(calibration.scale.to_x)(flat))).reshape(edges.shape)
+    x = np.asarray(admissible(spec, jnp.asarray(calibration.scale.to_x(edges.astype(np.float32)))))
     return x[0], x[1], x[2]
 
 
@@ -134,7 +132,3 @@ def _nearest(calibration: Calibration, leads: Float[np.ndarray, "..."]) -> Int[n
     """The horizon nearest each lead on a log scale."""
     at = np.log(np.maximum(leads, 1e-6))
     return np.asarray(np.abs(at[..., None] - np.log(np.array(calibration.leads))).argmin(-1))
-
-
-def _to_z(scale: Scale, x: np.ndarray) -> jax.Array:
-    return scale.to_z(jnp.asarray(x, jnp.float32))

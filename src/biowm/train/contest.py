@@ -7,9 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -58,27 +56,17 @@ def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Sta
     folds = _folds(job)
     _check_channels(job, folds)
     asked, draws = _out_of_sample(job, candidates, folds, stages, tell)
-    in_z = {name: standardised(scale, x) for name, x in draws.items()}
+    in_z = {name: scale.to_z(x) for name, x in draws.items()}
     columns = list(job.spec.targets)
     sheet = score_sheet(
         tuple(c.name for c in candidates),
         tuple(c.is_rule for c in candidates),
         [in_z[c.name][..., columns] for c in candidates],
-        standardised(scale, asked.truth)[..., columns],
+        scale.to_z(asked.truth)[..., columns],
         asked.horizon,
         asked.queries.subject,
     )
     return Contest(asked, in_z, sheet)
-
-
-@eqx.filter_jit
-def _to_z(scale: Scale, x: jax.Array) -> jax.Array:
-    return scale.to_z(x)
-
-
-def standardised(scale: Scale, x: Float[np.ndarray, "*b d"]) -> Float[np.ndarray, "*b d"]:
-    """Readings in standardised link space."""
-    return np.asarray(_to_z(scale, jnp.asarray(x)))
 
 
 def mixture(

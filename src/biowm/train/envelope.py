@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -38,7 +37,7 @@ class Envelope:
 def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float) -> Envelope:
     """Measure the envelope of stacked training paths."""
     x, t = np.asarray(paths.x), np.asarray(paths.t)
-    z = np.asarray(scale.to_z(jnp.asarray(x)))
+    z = scale.to_z(np.asarray(x))
     seen = np.asarray(np.isfinite(x).any(-1))
     gaps = np.concatenate([np.diff(t[s, seen[s]]) for s in range(len(t))])
     gaps = gaps[gaps > 0]

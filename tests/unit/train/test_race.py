@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from biowm.train.contest import mixture
-from biowm.train.race import Sheet, pool, run_race, score_sheet
+from biowm.train.race import Sheet, pool, run_race, score_sheet, weigh
 
 
 def crps(w: np.ndarray, a: np.ndarray, C: np.ndarray) -> float:
@@ -52,6 +52,25 @@ def test_crumbs_are_swept_up():
     w = pool(a, C)
     assert ((w == 0) | (w >= 0.05)).all()
     assert w.sum() == pytest.approx(1.0)
+
+
+def sharp_and_odd(odd: int, subjects: int = 40) -> Sheet:
+    """One who is right but for `odd` subjects, and another who is right about these alone."""
+    rng = np.random.default_rng(0)
+    truth = 0.1 * rng.normal(size=subjects)
+    truth[:odd] = 12.0
+    draws = [0.1 * rng.normal(size=200), np.full(200, 12.0)]
+    to_truth = np.stack([np.abs(x[None] - truth[:, None]).mean(1) for x in draws], axis=1)
+    apart = np.array([[np.abs(x[:, None] - y).mean() for y in draws] for x in draws])
+    return Sheet(("sharp", "odd"), (False, True), to_truth, np.broadcast_to(apart, (subjects, 2, 2)))
+
+
+def test_a_few_odd_subjects_buy_no_weight_and_many_do():
+    few, many = sharp_and_odd(3), sharp_and_odd(12)
+    assert pool(few.to_truth.mean(0), few.apart.mean(0))[1] > 0.05  # what the mean score alone would say
+    assert weigh(few).tolist() == [1.0, 0.0]
+    assert weigh(many)[1] > 0.1
+    assert weigh(many, [1]).tolist() == [0.0, 1.0]
 
 
 def contest(subjects: int = 300, n: int = 32) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:

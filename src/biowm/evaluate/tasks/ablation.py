@@ -35,9 +35,9 @@ from biowm.models.trunks.em import fit_mixed
 from biowm.models.trunks.variants import configs
 from biowm.train.calibrate import LEVEL, Calibration, band, calibrate
 from biowm.train.candidates import eligible, entrants, spacing_of
-from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, contest, mixture, standardised
+from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, contest, mixture
 from biowm.train.horizons import Asked, Horizons, ask, declared
-from biowm.train.race import pool
+from biowm.train.race import weigh
 from biowm.train.stages import Stages
 from biowm.worlds.patient import tumour
 from biowm.worlds.patient.cohort import PLAIN, cohort
@@ -210,15 +210,14 @@ def _fold(sample: Sample, out: np.ndarray, kept: np.ndarray, seed: int) -> Fold:
 def _score(fold: Fold, chosen: tuple[str, ...]) -> Mapping[tuple[str, str], Tally]:
     """Race the chosen candidates, blend and calibrate them, and score the blend on the held-out subjects."""
     spec, scale, sheet = fold.sample.spec, fold.scale, fold.held.sheet
-    index = [sheet.names.index(name) for name in chosen]
-    shares = pool(sheet.to_truth.mean(0)[index], sheet.apart.mean(0)[np.ix_(index, index)])
-    weights = {name: float(w) for name, w in zip(chosen, shares, strict=True) if w > 0}
+    shares = weigh(sheet, [sheet.names.index(name) for name in chosen])
+    weights = {name: float(w) for name, w in zip(sheet.names, shares, strict=True) if w > 0}
     labels = fold.sample.horizons.labels()
     trust = calibrate(spec, scale, fold.held.asked, mixture(fold.held.draws, weights), len(labels))
     draws = mixture(fold.answers, weights)
     columns = list(spec.targets)
-    truth = standardised(scale, fold.tests.truth)[..., columns]
-    losses = {"crps": crps(standardised(scale, draws)[..., columns], truth, axis=1)}
+    truth = scale.to_z(fold.tests.truth)[..., columns]
+    losses = {"crps": crps(scale.to_z(draws)[..., columns], truth, axis=1)}
     raw = replace(trust, pointwise=np.ones_like(trust.pointwise), joint=np.ones_like(trust.joint))
     units = np.array(fold.subjects)[fold.tests.queries.subject]
     found: dict[tuple[str, str], Tally] = {}
@@ -245,7 +244,7 @@ def _score(fold: Fold, chosen: tuple[str, ...]) -> Mapping[tuple[str, str], Tall
 def _edges(fold: Fold, trust: Calibration, draws: np.ndarray, leads: np.ndarray, kind: Kind) -> tuple:
     columns = list(fold.sample.spec.targets)
     _, low, high = band(trust, fold.sample.spec, draws, leads, kind)
-    return tuple(standardised(fold.scale, edge)[..., columns] for edge in (low, high))
+    return tuple(fold.scale.to_z(edge)[..., columns] for edge in (low, high))
 
 
 def _paths_held(

@@ -7,6 +7,7 @@ y = log(PSA + .1). `world` and its kin are fitted on the training patients of ea
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -23,9 +24,9 @@ from biowm.core.path import Path, stack, take
 from biowm.core.registry import register
 from biowm.core.schedule import Entry, Schedule, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
-from biowm.core.world import World
 from biowm.data import catalogue
 from biowm.train.calibrate import Calibration, band
+from biowm.train.contest import mixture
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
@@ -102,11 +103,12 @@ class Ias(Task[Problem, Prediction]):
         for rule in RULES:
             yield Answer(rule, "baseline", tuple(_reference(rule, problem, fold) for fold in problem.folds))
         fits = [fit_world(problem, fold, SPEC) for fold in problem.folds]
+        answers = _answers(problem, fits)
         for name in (*_MEMBERS, "world", "world:no-rules"):
-            yield Answer(name, _role(name), _worlds(problem, fits, name))
-        yield Answer("world:shuffled", "ours", _worlds(problem, fits, "world", swap=True))
+            yield Answer(name, _role(name), _forecasts(answers, name))
+        yield Answer("world:shuffled", "ours", _forecasts(_answers(problem, fits, swap=True), "world"))
         blind = [fit_world(problem, fold, replace(SPEC, actions=())) for fold in problem.folds]
-        yield Answer("world:no-action", "ours", _worlds(problem, blind, "world"))
+        yield Answer("world:no-action", "ours", _forecasts(_answers(problem, blind), "world"))
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
         """Tallies by patient at 1, 3, 6 and 12 visits ahead."""
@@ -175,26 +177,38 @@ def _reference(rule: str, problem: Problem, fold: Fold) -> tuple[Forecast, ...]:
     return foretell(rule, train, test, tuple(_SPLITS.values()))
 
 
-def _worlds(problem: Problem, fits: Sequence[Fitted], name: str, swap: bool = False) -> Prediction:
-    """The forecasts of one world of each fold's fit; `swap`: under the treatment of other test patients."""
-    parts = []
+@dataclass(frozen=True)
+class Answers:
+    """What every member of one fold's fit says of its test patients: draws of PSA at the leads."""
+
+    fitted: Fitted
+    draws: Mapping[str, Float[np.ndarray, "q n h 1"]]
+    leads: Float[np.ndarray, "q h"]
+
+
+def _answers(problem: Problem, fits: Sequence[Fitted], swap: bool = False) -> list[Answers]:
+    """The answers of every fold; `swap`: of the blend alone, under the treatment of other test patients."""
+    found = []
     for fold, fitted in zip(problem.folds, fits, strict=True):
-        world, calibration = _member(fitted, name)
         tests = _stacked(problem, fold.test, fitted.spec)
         queries = _queries([problem.visits[i] for i in fold.test], tests)
         plans = _swapped(tests, queries, problem.seed) if swap else None
-        key = jax.random.key(problem.seed)
-        psa = forecast(world, tests, queries, key=key, draws=problem.draws, plans=plans)
-        leads = queries.times - tests.t[queries.subject, queries.origin][:, None]
-        parts.append(tuple(_split(fitted.spec, calibration, psa, leads, lead) for lead in _SPLITS.values()))
+        asked = functools.partial(forecast, key=jax.random.key(problem.seed), draws=problem.draws, plans=plans)
+        members = {name: fitted.members[name] for name in (fitted.race.weights() if swap else fitted.members)}
+        draws = {name: asked(world, tests, queries) for name, world in members.items()}
+        found.append(Answers(fitted, draws, queries.times - tests.t[queries.subject, queries.origin][:, None]))
+    return found
+
+
+def _forecasts(answers: Sequence[Answers], name: str) -> Prediction:
+    """The forecasts of a member, or of the pool of members that a world is."""
+    parts = []
+    for a in answers:
+        pools = {"world": a.fitted.race.weights(), "world:no-rules": dict(a.fitted.race.rules_free)}
+        trust = a.fitted.calibration if name == "world" else a.fitted.rules_calibration[name]
+        psa = mixture(a.draws, pools.get(name, {name: 1.0}))
+        parts.append(tuple(_split(a.fitted.spec, trust, psa, a.leads, lead) for lead in _SPLITS.values()))
     return tuple(parts)
-
-
-def _member(fitted: Fitted, name: str) -> tuple[World, Calibration]:
-    if name == "world":
-        return fitted.world, fitted.calibration
-    world = fitted.rules_free if name == "world:no-rules" else fitted.members[name]
-    return world, fitted.rules_calibration[name]
 
 
 def _queries(visits: Sequence[Visits], tests: Path) -> Queries:
