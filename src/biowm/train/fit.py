@@ -14,6 +14,7 @@ from biowm.core.spec import WorldSpec, spec_to_json
 from biowm.core.world import World
 from biowm.models.blend import blend
 from biowm.models.candidate import Candidate, Material, material
+from biowm.models.trunks.mechanism_found import summary
 
 from .calibrate import Calibration, calibrate
 from .candidates import eligible, spacing_of
@@ -79,7 +80,7 @@ def fit_paths(
         half_members=_halves(job, candidates, race, tell) if halves else (whole, whole),
         cohort=None,
         rows=(),
-        record=_record(job, candidates, race),
+        record=_record(job, candidates, race, members),
     )
 
 
@@ -123,5 +124,10 @@ def _record(job: Job, candidates: Sequence[Candidate], race: Race) -> Record:
             "draws": DRAWS,
         },
         seed=job.seed,
-        metrics={"weights": race.weights(), "rules_weight": race.rules_weight, "best_rule": race.best_rule},
+        metrics={
+            "weights": race.weights(),
+            "rules_weight": race.rules_weight,
+            "best_rule": race.best_rule,
+            "equations": summary(members),
+        },
     )

@@ -9,10 +9,12 @@ from biowm.core.futures import Futures
 from biowm.core.interval import Row
 from biowm.core.path import Path
 from biowm.core.schedule import Schedule, schedule
+from biowm.models.trunks.mechanism_found import equations_in, estimates
 from biowm.train.fitted import Fitted
 
 from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory, verdict
-from .html import Section, metrics, page
+from .html import Cell, Section, Table, metrics, page
+from .style import number
 
 _SHOWN = ("crps", "mae", "coverage90", "joint90", "interval_score")
 
@@ -44,6 +46,7 @@ def fit_report(fitted: Fitted, examples: Sequence[Example]) -> str:
             to_svg(ranking(race.rows, unit="standardised link units")),
             "Lower is better; bars are 95 % intervals over subjects.",
         ),
+        *_equations(fitted),
         *_trust(fitted),
         *[_example(e) for e in examples],
         _support(fitted),
@@ -59,6 +62,22 @@ def _who(fitted: Fitted) -> str:
     return (
         f"{n} subjects that nothing was fitted on. Errors are in standardised link units, intervals are over subjects."
     )
+
+
+def _equations(fitted: Fitted) -> list[Section]:
+    """What was found of the parameters of each mechanism that runs, and what was odd about its fit."""
+    sections = []
+    for name, member in fitted.members.items():
+        for world in equations_in(member):
+            rows: list[tuple[Cell, ...]] = []
+            for e in estimates(world):
+                spread = "the same for all" if e.subjects is None else " to ".join(number(v) for v in e.subjects)
+                between = "" if e.interval is None else f" ({' to '.join(number(v) for v in e.interval)})"
+                rows.append((e.name, number(e.value) + between, e.unit or "1", spread))
+            table = Table(("parameter", "value (95 % interval)", "unit", "middle 68 % of subjects"), tuple(rows))
+            what = "Population values found with all training subjects; intervals take the equations as true."
+            sections.append(Section(f"Equations: {name}", (what, *world.notes), table=table))
+    return sections
 
 
 def _trust(fitted: Fitted) -> list[Section]:
