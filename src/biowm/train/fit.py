@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -24,6 +26,7 @@ from .fitted import Fitted
 from .horizons import Horizons
 from .race import Race, run_race
 from .stages import Stages
+from .workers import side_by_side
 
 
 def fit_paths(
@@ -87,11 +90,14 @@ def fit_paths(
 def _fit_members(
     chosen: Sequence[Candidate], ready: Material, tell: Progress, at: float, share: float
 ) -> dict[str, World]:
-    members = {}
-    for i, c in enumerate(chosen):
-        tell(f"refit on all subjects: {c.name}", at + share * i / len(chosen))
-        members[c.name] = c.fit(ready)
-    return members
+    """The chosen candidates, fitted side by side, in their order."""
+    ended = itertools.count(1)
+
+    def told(i: int) -> None:
+        tell(f"refit on all subjects: {chosen[i].name}", at + share * next(ended) / len(chosen))
+
+    worlds = side_by_side([functools.partial(c.fit, ready) for c in chosen], told)
+    return {c.name: world for c, world in zip(chosen, worlds, strict=True)}
 
 
 def _halves(
@@ -112,7 +118,7 @@ def _halves(
     return worlds[0], worlds[1]
 
 
-def _record(job: Job, candidates: Sequence[Candidate], race: Race) -> Record:
+def _record(job: Job, candidates: Sequence[Candidate], race: Race, members: dict[str, World]) -> Record:
     return Record(
         kind="fit",
         inputs={"paths": digest_arrays(jax.tree.leaves(job.paths)), "spec": digest(spec_to_json(job.spec))},
