@@ -19,7 +19,7 @@ from .schedule import Schedule
 from .world import Belief, Mixture, World
 
 # Queries a chunk, draws a block, and the least number of times: few shapes, few compilations, bounded memory.
-_FEW, _MANY, _BLOCK, _TIMES = 8, 64, 32, 16
+_FEW, _MANY, _BLOCK, _TIMES = 8, 64, 32, 12
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Ias(Task[Problem, Prediction]):
             paths=tuple(_path(table) for table in tables),
             folds=tuple(folds[:1] if setting.effort == "quick" else folds),
             seed=seed,
-            draws=500 if setting.effort == "full" else 100,
+            draws=480 if setting.effort == "full" else 96,
         )
 
     def scope(self, setting: Setting) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from biowm.core.arrays import AnyArray
+from biowm.core.buckets import filled
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Observation, State
@@ -122,10 +123,11 @@ def _row(
 def fit_direct(spec: WorldSpec, frame: Frame, pairs: Pairs, rule: Rule) -> Direct:
     """Fit one rule at every node: weights by ridge (penalty 1 on standardised columns), residual quantiles."""
     d, h = len(spec.channels), len(pairs.nodes)
-    z0 = np.asarray(pairs.start.z, np.float64)
+    n, z0 = len(pairs.subject), np.asarray(pairs.start.z, np.float64)
+    start = filled(pairs.start)
     weights, quantiles = [], []
     for i in range(h):
-        rows = np.asarray(_rows(pairs.start, pairs.dose[:, i], pairs.lead[:, i]), np.float64)
+        rows = np.asarray(_rows(start, *filled((pairs.dose[:, i], pairs.lead[:, i]))), np.float64)[:n]
         for j in range(d):
             ok = pairs.valid[:, i, j]
             if not ok.any() and i == 0:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from biowm.core.buckets import bucket
+from biowm.core.buckets import bucket, filled
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Observation, State
@@ -91,6 +91,9 @@ def _look(tracker: Tracker) -> Float[Array, " f"]:
     return jnp.concatenate([tracker.z, jnp.clip(rate, -3.0, 3.0), away, tracker.e[:, 1], tracker.traits])
 
 
+_looks = eqx.filter_jit(jax.vmap(_look))
+
+
 def fit_knn(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Knn:
     """Keep at most 3,000 situations, evenly over the origins; channels not read later repeat their last rise.
 
@@ -99,7 +102,7 @@ def fit_knn(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Knn:
     n = len(pairs.subject)
     keep = np.unique(np.linspace(0, n - 1, min(n, _LIBRARY)).astype(int))
     start = jax.tree.map(lambda a: a[keep], pairs.start)
-    look = np.asarray(jax.vmap(_look)(start), np.float64)
+    look = np.asarray(_looks(filled(start)), np.float64)[: len(keep)]
     valid = pairs.valid[keep]
     rise = np.where(valid, pairs.z[keep] - np.asarray(start.z)[:, None, :], 0.0)
     for i in range(1, rise.shape[1]):

@@ -60,7 +60,7 @@ def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float) -> Pairs
     group = take(paths, who)
     found = traces(frame, group, n_actions)
     t = np.asarray(group.t, np.float64) / frame.spacing
-    z = np.asarray(jax.vmap(jax.vmap(frame.scale.to_z))(group.x))
+    z = frame.scale.to_z(np.asarray(group.x))
     total = np.asarray(found.after.total[..., 0], np.float64)
     start = jax.tree.map(lambda leaf: np.asarray(leaf)[place, time], found.after)
     nodes = _nodes(longest / frame.spacing)
