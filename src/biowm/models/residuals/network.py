@@ -74,12 +74,12 @@ class Refined(World):
     def move(
         self, state: MixedState, action: Float[Array, " a"], dt: Float[Array, ""], noise: Float[Array, " d"]
     ) -> MixedState:
-        """The step under given standard normal `noise`."""
+        """The step under given standard normal `noise`, independent between channels."""
         tracker = advance(state.tracker, self.trunk.frame, action, dt)
         due = self.trunk.expect(tracker, state.theta)
         unit = jnp.sqrt(self.trunk.s2)
         shift, widen = jnp.split(self.net(inputs(tracker, due, unit)), 2)
-        y = due.scale * (due.fixed + due.own + unit * shift + due.sd * jnp.exp(widen) * noise)
+        y = due.scale * (due.fixed + due.own + unit * shift + due.sd * jnp.exp(widen) * self.trunk.together(noise))
         return MixedState(state.t + dt, self.trunk.land(tracker, y), state.theta)
 
     def impulse(self, state, dose: Float[Array, " a"]):

@@ -24,6 +24,7 @@ from .mixed import Mixed, target
 
 LAMBDAS = (0.0, 0.25, 0.5, 1.0)
 _STEPS, _PRIOR, _CHUNK, _FEW = 15, 3.0, 64, 200
+_FAR, _LEAST_PAIRS, _LEAST_VALUE = 4.0, 30, 0.01
 Effects = Literal["none", "action", "full"]
 
 
@@ -231,7 +232,51 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     def cast(values) -> Array:
         return jnp.asarray(np.array(values), jnp.float32)
 
-    return Mixed(
+    world = Mixed(
         spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
-        cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]), cast(np.zeros(len(fits))),
+        cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]), cast(np.zeros(len(fits))), cast(np.eye(len(fits))),
     )  # fmt: skip
+    if len(fits) == 1:
+        return world
+    return eqx.tree_at(lambda w: w.mix, world, cast(np.linalg.cholesky(correlation(unexplained(world, some)))))
+
+
+def unexplained(world: Mixed, paths: Path) -> Float[np.ndarray, "n d"]:
+    """What is left of every increment at its subject's expected random effects, in sd of the noise (NaN: not read)."""
+    parts, lams = [], jnp.asarray(LAMBDAS)
+    pace, power, lam, W, R, s2 = (
+        np.asarray(a, np.float64) for a in (world.pace, world.power, world.lam, world.W, world.root, world.s2)
+    )
+    chosen = np.abs(np.array(LAMBDAS)[:, None] - lam).argmin(0)
+    for start in range(0, paths.t.shape[0], _CHUNK):
+        index = np.arange(start, min(start + _CHUNK, paths.t.shape[0]))
+        pad = np.concatenate([index, np.repeat(index[-1:], _CHUNK - len(index))])
+        got = _rows(world.frame, take(paths, pad), len(world.spec.actions), lams)
+        row, full, y, _, gap, mask = (np.asarray(a, np.float64)[: len(index)] for a in got)
+        gap = np.maximum(gap, 1e-3)
+        y = np.take_along_axis(y, chosen[None, None, None], axis=2)[:, :, 0] / gap**pace
+        unit = np.sqrt(gap ** (2 * pace - power) / s2) * mask
+        miss = (y - np.einsum("ntdq,dq->ntd", full, W)) * unit
+        own = np.einsum("ntdp,dpk->ndtk", row, R, optimize=True) * np.moveaxis(unit, 2, 1)[..., None]
+        turned = np.swapaxes(own, 2, 3)
+        pull = turned @ np.moveaxis(miss, 2, 1)[..., None]
+        e = np.linalg.solve(np.eye(R.shape[1]) + turned @ own, pull)
+        left = miss - np.moveaxis((own @ e)[..., 0], 1, 2)
+        parts.append(np.where(mask > 0, left, np.nan).reshape(-1, len(s2)))
+    return np.concatenate(parts)
+
+
+def correlation(left: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d d"]:
+    """Correlation of columns that are partly missing (NaN): positive definite, 0 where few rows have both.
+
+    Values beyond four sd count as four: an outlier of two channels at once must not decide.
+    """
+    seen = np.isfinite(left).astype(float)
+    z = np.clip(np.nan_to_num(left), -_FAR, _FAR)
+    both, spread = seen.T @ seen, (z**2).T @ seen
+    found = np.where(both >= _LEAST_PAIRS, z.T @ z / np.sqrt(np.maximum(spread * spread.T, 1e-12)), 0.0)
+    np.fill_diagonal(found, 1.0)
+    values, axes = np.linalg.eigh(found)
+    sound = (axes * np.maximum(values, _LEAST_VALUE)) @ axes.T
+    sd = np.sqrt(np.diag(sound))
+    return sound / np.outer(sd, sd)

@@ -6,8 +6,9 @@ Per channel j, from its state at the last reading to the next reading, `gap` lat
     theta_ij ~ N(0, D_j = R_j R_j'),   noise ~ N(0, s2_j gap^(power - 2 pace))
     reading_j = state_j + N(0, r_j)    (link units; r = 0: the state is read exactly)
 
-with F, B rows of the feature library (B random per subject: the belief is their exact posterior, where r > 0 that of
-the dynamics linearised at the filtered state, on which the features are computed).
+where the channels' noise is correlated (root `mix`; the belief, each channel's own, makes no use of it), and with F, B
+rows of the feature library (B random per subject: the belief is their exact posterior, where r > 0 that of the dynamics
+linearised at the filtered state, on which the features are computed).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Mixed(World):
     """Mixed-effects dynamics (see the module); `lam` is the Box-Cox power of each channel's increments.
 
     Every variant has the whole feature library, with zeros where it leaves a block out, so that all of them
-    run through the same compiled program.
+    run through the same compiled program. `mix` is the lower root of the correlation of the channels' noise.
     """
 
     spec: WorldSpec = eqx.field(static=True)
@@ -101,6 +102,7 @@ class Mixed(World):
     root: Float[Array, "d p p"]
     s2: Float[Array, " d"]
     r: Float[Array, " d"]
+    mix: Float[Array, "d d"]
 
     def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
         d, p = self.root.shape[:2]
@@ -175,7 +177,7 @@ class Mixed(World):
         tracker = eqx.tree_at(lambda s: s.z, tracker, z)
         late = (tracker.seen > 0) & (tracker.age > 0)
         due = self.expect(tracker, theta)
-        y = due.scale * (due.fixed + due.own + due.sd * jax.random.normal(k_late, z.shape))
+        y = due.scale * (due.fixed + due.own + due.sd * self.together(jax.random.normal(k_late, z.shape)))
         now = jnp.where(late, self._after(tracker, y), z)
         return MixedState(belief.t, read(tracker, now, late | (tracker.seen == 0)), theta)
 
@@ -184,7 +186,7 @@ class Mixed(World):
     ) -> MixedState:
         tracker = advance(state.tracker, self.frame, action, dt)
         due = self.expect(tracker, state.theta)
-        noise = due.sd * jax.random.normal(key, due.sd.shape)
+        noise = due.sd * self.together(jax.random.normal(key, due.sd.shape))
         tracker = self.land(tracker, due.scale * (due.fixed + due.own + noise))
         return MixedState(state.t + dt, tracker, state.theta)
 
@@ -194,6 +196,10 @@ class Mixed(World):
         scale, s2 = self._scales(tracker)
         fixed = jnp.sum(with_traits(row, tracker) * self.W, axis=1)
         return Due(scale, fixed, jnp.sum(row * theta, axis=1), jnp.sqrt(s2))
+
+    def together(self, noise: Float[Array, " d"]) -> Float[Array, " d"]:
+        """Independent standard normal noise, with the correlation of the channels (a sum: it fuses with the step)."""
+        return jnp.sum(self.mix * noise[None, :], axis=1)
 
     def land(self, tracker: Tracker, y: Float[Array, " d"]) -> Tracker:
         """The tracker after every channel has risen by the transformed increment `y`, and was read."""
