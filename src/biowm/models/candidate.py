@@ -10,8 +10,9 @@ A file under `biowm/models/` that registers a function returning candidates ente
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
@@ -29,6 +30,15 @@ class Material:
     paths: Path
     frame: Frame
     longest: float
+    _fits: dict[str, World] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _busy: dict[str, threading.Lock] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def fitted(self, candidate: Candidate) -> World:
+        """The candidate fitted to this material: once, however many ask for it."""
+        with self._busy.setdefault(candidate.name, threading.Lock()):
+            if candidate.name not in self._fits:
+                self._fits[candidate.name] = candidate.fit(self)
+            return self._fits[candidate.name]
 
     @functools.cached_property
     def pairs(self) -> Pairs:
@@ -49,3 +59,8 @@ class Candidate:
     is_rule: bool
     fit: Callable[[Material], World]
     least: int = 0
+
+
+def shared(candidate: Candidate) -> Candidate:
+    """The same candidate, but fitted once to each material: it and what is built on it ask for one world."""
+    return replace(candidate, fit=lambda m: m.fitted(candidate))

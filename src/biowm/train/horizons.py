@@ -17,11 +17,15 @@ _MOST_TIMES = 24
 
 @dataclass(frozen=True)
 class Horizons:
-    """Leads at which a world is raced, calibrated and promised: clock times, or the k-th reading ahead."""
+    """Leads at which a world is raced, calibrated and promised: clock times, or the k-th reading ahead.
+
+    `origins` says what it is asked from: readings spread over each subject, or the first reading alone.
+    """
 
     kind: Literal["clock", "readings"]
     values: tuple[float, ...]
     clock: str
+    origins: Literal["spread", "first"] = "spread"
 
     def __post_init__(self) -> None:
         if not self.values or min(self.values) <= 0 or list(self.values) != sorted(set(self.values)):
@@ -58,6 +62,8 @@ def ask(
 ) -> Asked:
     """Up to `origins` questions a subject, spread evenly from its second reading to its last but one.
 
+    Where the horizons are asked from the first reading alone, that is the one question.
+
     Targets are the subject's own later readings up to the longest horizon (at most 24, thinned evenly); a
     subject with a single reading is asked nothing. Only readings of the channels in `targets` make a time.
     """
@@ -68,7 +74,7 @@ def ask(
         index = np.flatnonzero(seen[s])
         if len(index) < 2:
             continue
-        firsts = np.arange(min(1, len(index) - 2), len(index) - 1)
+        firsts = np.arange(min(1, len(index) - 2), len(index) - 1) if horizons.origins == "spread" else np.zeros(1, int)
         for k in np.unique(np.linspace(firsts[0], firsts[-1], min(origins, len(firsts))).round().astype(int)):
             later = index[k + 1 :]
             lead = t[s, later] - t[s, index[k]]

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from openpyxl import Workbook
 
+from biowm.core.concordance import concordance
 from biowm.core.errors import BadInput
 from biowm.data.curves import read_curves
-from biowm.evaluate.concordance import concordance
 from biowm.evaluate.metrics import interval
 from biowm.evaluate.task import Setting
+from biowm.evaluate.tasks._radiated import MEMBERS, PARTS, candidates
 from biowm.evaluate.tasks._wells import PROTOCOLS, Well, folds, foretell, path_of, read_wells
 from biowm.evaluate.tasks.glioma_rt import RULES, GliomaRt, Problem, _by_rule, splits, truths, validated
 
@@ -145,6 +146,12 @@ def test_scores_of_the_rules(problem: Problem):
     assert np.isnan(late[:, :13]).all()
     assert np.isfinite(late[:, 13:TIMES]).all()
     assert [w.part for w in validated(problem, "dose-out-72h/9L")] == ["test"] * 4
+
+
+def test_the_parts_that_are_told_apart_are_among_those_that_run():
+    names = [c.name for c in candidates()]
+    assert set(PARTS.values()) | set(MEMBERS.values()) <= set(names)
+    assert len(names) == len(set(names))
 
 
 def test_quick_says_what_it_leaves_out():

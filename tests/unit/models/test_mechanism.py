@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 import equinox as eqx
@@ -21,7 +22,9 @@ from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, Trait, WorldSpec
 from biowm.models.candidate import material
 from biowm.models.trunks.mechanism import Mechanistic
-from biowm.models.trunks.mechanism_fit import fit_mechanism
+from biowm.models.trunks.mechanism_fit import EDGE, edges, first_values, fit_mechanism
+from biowm.models.trunks.mechanism_found import estimates, summary
+from biowm.models.trunks.mechanism_futures import fit_futures
 from biowm.models.trunks.mechanism_start import accurate, blank
 
 pytestmark = pytest.mark.slow
@@ -121,7 +124,7 @@ def test_a_wild_reading_moves_the_state_and_hardly_the_parameters():
     one = jax.tree.map(lambda leaf: leaf[0], path)
     belief = at(eqx.filter_jit(assimilate)(world, one), 3)
     mask = jnp.array([True, False])
-    level = float(world.frame.scale.to_x(world._levels(belief.m))[0])
+    level = float(world.frame.scale.to_x(world.level_of(belief.m))[0])
     wild, wilder = (world.update(belief, jnp.array([level * by, 0.0]), mask) for by in (1e3, 1e4))
     np.testing.assert_allclose(wild.m[:2], wilder.m[:2], rtol=1e-5)
     assert float(wilder.m[2]) > float(wild.m[2])
@@ -160,6 +163,46 @@ def test_more_steps_are_taken_where_they_are_needed():
     assert world.substeps == 1
     fast = accurate(world, jnp.zeros((1, 2)), jnp.ones(1), jnp.ones((1, 2)))
     assert 1 < fast.substeps <= 16
+
+
+def test_a_parameter_that_runs_off_is_stopped_and_named():
+    """Both bounds of the search are looked at; a parameter in between is not named."""
+    world = burden_world()
+    start = first_values(world)
+    far = start.theta.at[0].add(EDGE).at[2].add(-EDGE)
+    (up, down) = edges(world, start, np.asarray(far))
+    assert re.match(r"parameter growth ran off and was stopped at .* \[1/d\]: the data do not hold it", up)
+    assert down.startswith("parameter kick ran off")
+    assert not world.notes
+
+
+def test_futures_find_what_was_simulated_and_keep_new_batches_at_the_mean():
+    """Free-running curves of the tiny cohort, and of four sites with speeds of their own."""
+    ready = tiny_material()
+    found = fit_futures(SPEC, ready.frame, ready.paths, Burden(), wire(Declared(Burden()), SPEC)).mechanism
+    np.testing.assert_allclose([found.growth, found.effect, found.kick], [0.1, 0.15, 0.1], atol=0.05)  # type: ignore[attr-defined]
+    paths, sites = climbers()
+    line = material(LINE, paths, 1.0, 5.0)
+    world = fit_futures(LINE, line.frame, paths, Climb(), wire(Declared(Climb(), batch="site"), LINE))
+    speeds = float(world.mechanism.speed) + np.asarray(world.shift[:, 0])  # type: ignore[attr-defined]
+    np.testing.assert_allclose(speeds, sites, atol=0.25)
+    np.testing.assert_allclose(jnp.sum(world.shift), 0.0, atol=1e-5)
+    assert float(world.begin(jnp.zeros(4)).m[0]) == 0
+    assert all(e.interval is None for e in estimates(world))
+
+
+def test_what_was_found_is_told_in_units_and_keeps_to_the_bounds():
+    world = eqx.tree_at(lambda w: w.doubt, burden_world(), jnp.full(3, 40.0))
+    found = {e.name: e for e in estimates(world)}
+    assert (found["kick"].unit, found["kick"].subjects) == ("1/mg", None)
+    bounds = found["effect"].interval or (np.nan, np.nan)
+    assert 0 <= bounds[0] < found["effect"].value < bounds[1]
+    low, high = found["growth"].subjects or (0.0, 0.0)
+    np.testing.assert_allclose(high - low, 2 * 0.2 * float(world.sd[0]), rtol=1e-4)
+    np.testing.assert_allclose((high + low) / 2, found["growth"].value, rtol=1e-4)
+    told = summary({"plain": world, "none": 1.0, "under": (world, 2.0)})
+    assert set(told) == {"plain", "under"}
+    assert told["plain"]["parameters"]["effect"]["interval95"] == list(bounds)
 
 
 def test_a_value_outside_its_bounds_is_named():

@@ -15,6 +15,7 @@ from tests.support.decay import SPEC, Decay
 from biowm.core.path import Path, stack
 from biowm.core.rollout import assimilate, at, rollout
 from biowm.core.schedule import Entry, schedule
+from biowm.models.candidate import Candidate, Material, material, shared
 from biowm.models.residual import Change, Corrected, Residual
 from biowm.models.residuals.anchors import Anchors
 from biowm.models.residuals.kernel import Kernel, fit_kernel, left_out
@@ -116,6 +117,19 @@ def test_the_kernel_says_what_was_missed_near_by_and_nothing_far_away(frame: Fra
     assert half == pytest.approx(0.5, abs=0.05)
     assert ask(kernel, frame, 30.0, 1.0)[1] < 1e-3
     assert ask(kernel, frame, 0.8, 60.0)[1] < 1e-3
+
+
+def test_a_shared_trunk_is_fitted_once_to_a_material_and_anew_to_another(path: Path):
+    asked = []
+
+    def fit(m: Material) -> Decay:
+        asked.append(m)
+        return STILL
+
+    trunk = shared(Candidate("still", False, fit))
+    one, other = (material(SPEC, stack([path]), 1.0, 4.0) for _ in range(2))
+    assert trunk.fit(one) is trunk.fit(one) is trunk.fit(other)
+    assert [m is one for m in asked] == [True, False]
 
 
 def test_a_subject_of_whom_nothing_was_read_is_left_alone(frame: Frame, alike: Anchors):

@@ -35,6 +35,14 @@ def test_targets_come_after_the_origin_and_hold_the_readings():
     assert asked.start.tolist() == [1.0, 3.0, 20.0]
 
 
+def test_horizons_asked_from_the_first_reading_ask_nothing_else():
+    first = Horizons("clock", (2.0, 8.0), "d", "first")
+    asked = questions([path([0.0, 1.0, 2.0, 7.0, 20.0]), path([3.0, 4.0])], first)
+    assert asked.queries.origin.tolist() == [0, 0]
+    assert asked.start.tolist() == [0.0, 3.0]
+    assert asked.leads[0][asked.horizon[0] >= 0].tolist() == [1.0, 2.0, 7.0]
+
+
 def test_leads_go_to_the_longest_horizon_and_the_next_reading_is_always_asked():
     asked = questions([path([0.0, 1.0, 2.0, 9.0, 10.3, 60.0])], origins=9)
     rows = {int(o): asked.leads[i][asked.horizon[i] >= 0].tolist() for i, o in enumerate(asked.queries.origin)}

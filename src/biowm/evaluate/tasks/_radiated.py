@@ -10,30 +10,34 @@ import numpy as np
 from jaxtyping import Float
 
 from biowm.core.forecast import Queries, forecast
+from biowm.core.mechanism_units import Declared
+from biowm.core.mechanisms.radiotherapy import Radiotherapy
 from biowm.core.path import Path, stack
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 from biowm.core.world import World
-from biowm.models.candidate import Candidate, material
+from biowm.models.candidate import Candidate, material, shared
 from biowm.models.residuals.kernel import with_kernel
+from biowm.models.trunks.mechanism_futures import futures_entrant
 from biowm.train.calibrate import Calibration, band
 from biowm.train.candidates import entrants, spacing_of
+from biowm.train.contest import SMALL
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
 
 from ..metrics import Forecast
-from . import _layer
 from ._wells import CAMPAIGNS, Fold, Well, path_of
 
 EVERY = 12.0  # hours between the readings that worlds are trained on, and between the times they are asked
 PARTS = {
-    "world:trunk": "radiotherapy",
+    "world:trunk": "mechanism(radiotherapy, futures)",
     "world:residual": "persistence + kernel",
-    "world:trunk+residual": "radiotherapy + wide kernel",
+    "world:trunk+residual": "mechanism(radiotherapy, futures) + kernel",
 }
 MEMBERS = {"direct": "direct", "ridge": "ridge", "race-knn": "knn"}
 _TIMES = np.arange(EVERY, 348.0 + EVERY, EVERY)
 _HORIZONS = (72.0, 168.0, 312.0)
+_WIDE = (3.0,)  # spreads of the doses among the anchors
 
 SPEC = WorldSpec(
     name="glioma-rt",
@@ -54,27 +58,35 @@ class Machine:
 
 
 def build(wells: Sequence[Well], fold: Fold, seed: int) -> Machine:
-    """Fit the machine; the race holds out what the protocol asks for: wells in distribution, else whole schemes."""
+    """Fit the machine; the race asks as the protocol does: from the first reading, of wells or schemes held out.
+
+    Where schemes are unseen, wells are thinned to so many that every scheme is held out once.
+    """
     train = [wells[i] for i in fold.train]
+    if fold.protocol != "in" and len(train) >= SMALL:
+        train = [train[i] for i in np.linspace(0, len(train) - 1, SMALL - 8).round().astype(int)]
     units = [w.name if fold.protocol == "in" else w.scheme for w in train]
     paths = stack([path_of(w, EVERY) for w in train])
-    extra = candidates()
+    everyone = candidates()
     fitted = fit_paths(
-        SPEC, paths, Horizons("clock", _HORIZONS, "h"), seed=seed, units=units,
-        candidates=(*extra, *entrants()), halves=False,
+        SPEC, paths, Horizons("clock", _HORIZONS, "h", "first"), seed=seed, units=units,
+        candidates=everyone, halves=False,
     )  # fmt: skip
     ready = material(SPEC, paths, spacing_of(paths, SPEC.targets), _HORIZONS[-1])
-    fits = {c.name: c.fit for c in extra}
+    fits = {c.name: c.fit for c in everyone}
     parts = {name: fitted.members.get(part) or fits[part](ready) for name, part in PARTS.items()}
     return Machine(fold, fitted, parts)
 
 
 def candidates() -> tuple[Candidate, ...]:
-    """What runs in the race besides the default entrants: the mechanism, and kernels on three trunks."""
-    kernels = [_layer.candidate_with_kernel(False, "wide"), _layer.candidate_with_kernel(True, "near")]
-    layers = [_layer.candidate(own) for own in (False, True)] + kernels
-    defaults = {c.name: c for c in entrants()}
-    return (*layers, with_kernel(defaults["mixed(full)"]), with_kernel(defaults["persistence"]))
+    """Who runs: the mechanism fitted by its futures, the mixed trunk, kernels, and the simple rules.
+
+    What is known of doses is in the mechanism: the kernel on it is wide in them.
+    """
+    usual = {c.name: c for c in entrants()}
+    trunk = shared(futures_entrant(Declared(Radiotherapy()), SPEC))
+    kernels = (with_kernel(trunk, _WIDE), with_kernel(usual["persistence"]))
+    return (trunk, usual["mixed(full)"], *kernels, *(c for c in usual.values() if c.is_rule))
 
 
 def foretold(machine: Machine, wells: Sequence[Well], name: str, origin: float, seed: int, draws: int) -> Forecast:

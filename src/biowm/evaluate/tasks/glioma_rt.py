@@ -21,11 +21,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float
 
+from biowm.core.concordance import concordance
 from biowm.core.interval import Interval, Role, Row, row
 from biowm.core.registry import register
 from biowm.data import catalogue
 
-from ..concordance import concordance
 from ..metrics import METRICS, Forecast, Metric, Tally, difference, tally
 from ..task import Answer, Pooled, Setting, Task
 from ._radiated import MEMBERS, PARTS, Machine, build, foretold

@@ -53,7 +53,8 @@ class Mechanistic(World):
     `size` is the usual size of each state. `sd` are the spreads of the shifts, `shift` those of the known batches,
     `between` their spread among batches; `drift` is the sd of the noise of states and idle channels over one spacing,
     `noise` that of readings (standardised link space); `doubt` is the standard error of the parameters (unbounded
-    scale). `substeps` steps of the solver make one step of the world. `notes` say what was odd.
+    scale; NaN where the fit gives none). `substeps` steps of the solver make one step of the world. `notes` say what
+    was odd.
     """
 
     spec: WorldSpec = eqx.field(static=True)
@@ -84,7 +85,7 @@ class Mechanistic(World):
 
         def start(v: Float[Array, " v"]) -> Float[Array, " n"]:
             x = jnp.stack([self.frame.scale.to_x(v[e:])[j] for j in self.wiring.channel]) * self.factors.channel
-            states = self._coordinates(vector(self._own(v[:e]).start(x)))
+            states = self._coordinates(vector(self.own(v[:e]).start(x)))
             return jnp.concatenate([v[:e], states, *(v[e + j][None] for j in self._idle())])
 
         # Differences over one sd, not slopes: where the usual reading is about nothing, a logarithm has no slope.
@@ -108,7 +109,7 @@ class Mechanistic(World):
     ) -> tuple[MechanismBelief, Float[Array, " d"]]:
         """The updated belief, and the log density (standardised link space) of each reading given those before."""
         z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
-        H, level = jax.jacfwd(self._levels)(belief.m), self._levels(belief.m)
+        H, level = jax.jacfwd(self.level_of)(belief.m), self.level_of(belief.m)
         m, P, scores = belief.m, belief.P, []
         for j in range(z.shape[0]):  # one reading after the other, all about the same point
             h, r = H[j], self.noise[j]
@@ -140,7 +141,7 @@ class Mechanistic(World):
 
         def jump(w: Float[Array, " n"]) -> Float[Array, " n"]:
             e, s = self._sizes()
-            after = vector(self._own(w[:e]).impulse(self._amounts(w[e : e + s]), given))
+            after = vector(self.own(w[:e]).impulse(self.amounts(w[e : e + s]), given))
             return jnp.where(jnp.any(given != 0), jnp.concatenate([w[:e], self._coordinates(after), w[e + s :]]), w)
 
         if isinstance(state, MechanismState):
@@ -165,7 +166,7 @@ class Mechanistic(World):
         where |= {j: rest[k] for k, j in enumerate(self._idle())}
         return jnp.stack([where[j] for j in range(len(self.spec.channels))])
 
-    def _own(self, shifts: Float[Array, " e"]) -> Mechanism:
+    def own(self, shifts: Float[Array, " e"]) -> Mechanism:
         """The mechanism with one subject's parameters."""
         kinds = {n: p for n, p in parameters(self.mechanism).items() if p.varies != "no"}
         moved = {n: p.value(p.free(getattr(self.mechanism, n)) + shifts[i]) for i, (n, p) in enumerate(kinds.items())}
@@ -187,7 +188,7 @@ class Mechanistic(World):
                 out.append(jnp.log(jnp.maximum(share[i], 0.0) + _NOTHING))
         return jnp.stack(out)
 
-    def _amounts(self, x: Float[Array, " s"]) -> Float[Array, " s"]:
+    def amounts(self, x: Float[Array, " s"]) -> Float[Array, " s"]:
         """The inverse of `_coordinates`, kept finite however far the noise goes."""
         scale = self.frame.scale
         z = jnp.stack([self._of_channel(c, x, 0.0) for c in range(len(self.wiring.channel))])
@@ -221,8 +222,8 @@ class Mechanistic(World):
 
     def _move(self, w: Float[Array, " n"], action: Float[Array, " a"], dt: Float[Array, ""]) -> Float[Array, " n"]:
         e, s = self._sizes()
-        start = self._amounts(w[e : e + s])
-        end = solve(self._own(w[:e]), start, self.given(action), dt * self.factors.clock, self.substeps)
+        start = self.amounts(w[e : e + s])
+        end = solve(self.own(w[:e]), start, self.given(action), dt * self.factors.clock, self.substeps)
         return jnp.concatenate([w[:e], self._coordinates(end), w[e + s :]])
 
     def _drift(self, dt: Float[Array, ""]) -> Float[Array, " n"]:
@@ -237,12 +238,13 @@ class Mechanistic(World):
         z = self.frame.scale.to_z(x)
         return self._wired(jnp.stack([z[j] for j in self.wiring.channel]), idle)
 
-    def _levels(self, w: Float[Array, " n"]) -> Float[Array, " d"]:
+    def level_of(self, w: Float[Array, " n"]) -> Float[Array, " d"]:
+        """What all channels would read without noise (standardised link space), given a value of what is believed."""
         e, s = self._sizes()
-        return self.levels(self._own(w[:e]), self._amounts(w[e : e + s]), w[e + s :])
+        return self.levels(self.own(w[:e]), self.amounts(w[e : e + s]), w[e + s :])
 
     def _reading(self, w: Float[Array, " n"], key: PRNGKeyArray) -> Float[Array, " d"]:
-        z = self._levels(w) + self.noise * jax.random.normal(key, self.noise.shape)
+        z = self.level_of(w) + self.noise * jax.random.normal(key, self.noise.shape)
         return jnp.clip(z, self.frame.scale.lowest, self.frame.scale.highest)
 
 

@@ -71,10 +71,10 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
     Raises: BadInput where a parameter starts outside its bounds, a gradient is not a number there, or the equations
     cannot be solved to 1 % in steps of a 64th of a gap.
     """
-    walk, count = _walk(spec, paths)
-    gaps = _gaps(walk)
+    walk, count = walk_of(spec, paths)
+    gaps = gaps_of(walk)
     base = accurate(blank(spec, frame, paths, mechanism, wiring), *gaps)
-    start = _start(base)
+    start = first_values(base)
     by_batch = np.array([p.varies == "batch" for p in parameters(mechanism).values() if p.varies != "no"], bool)
     levels = base.shift.shape[0]
     if levels and by_batch.any():
@@ -86,7 +86,7 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
         flat, base = _centred(flat, base)
     world = at(base, _split(flat, start))
     doubt = np.sqrt(np.diag(np.linalg.inv(information)))[: len(start.theta)]
-    notes = (*notes, *_edges(world, start, flat))
+    notes = (*notes, *edges(world, start, flat))
     return dataclasses.replace(accurate(world, *gaps), doubt=jnp.asarray(doubt, jnp.float32), notes=notes)
 
 
@@ -183,7 +183,7 @@ def _centred(flat: Float[np.ndarray, " h"], world: Mechanistic) -> tuple[Float[n
     return moved, eqx.tree_at(lambda w: w.shift, world, world.shift - jnp.asarray(mean, jnp.float32)[None, :])
 
 
-def _edges(world: Mechanistic, start: Free, flat: Float[np.ndarray, " h"]) -> tuple[str, ...]:
+def edges(world: Mechanistic, start: Free, flat: Float[np.ndarray, " h"]) -> tuple[str, ...]:
     """Parameters that ran as far from their start as they may: the data do not hold them."""
     notes = []
     for i, (name, p) in enumerate(parameters(world.mechanism).items()):
@@ -193,7 +193,7 @@ def _edges(world: Mechanistic, start: Free, flat: Float[np.ndarray, " h"]) -> tu
     return tuple(notes)
 
 
-def _start(base: Mechanistic) -> Free:
+def first_values(base: Mechanistic) -> Free:
     """Where the search begins: the parameters the mechanism holds."""
     theta = []
     for name, p in parameters(base.mechanism).items():
@@ -226,9 +226,9 @@ def _split(flat: Array | np.ndarray, like: Free) -> Free:
     return Free(*(flat[e - a.shape[0] : e] for e, a in zip(ends, like, strict=True)))
 
 
-def _walk(spec: WorldSpec, paths: Path) -> tuple[Walk, int]:
+def walk_of(spec: WorldSpec, paths: Path, most: int | None = None) -> tuple[Walk, int]:
     """Some of the subjects (all, where they are few), padded with unread ones; how many they are."""
-    most = MOST_READINGS // min(paths.t.shape[1], MOST_TIMES)
+    most = MOST_READINGS // min(paths.t.shape[1], MOST_TIMES) if most is None else most
     chosen = np.random.default_rng(0).permutation(paths.t.shape[0])[:most]
     padded = np.concatenate([chosen, np.repeat(chosen[-1:], bucket(len(chosen)) - len(chosen))])
     some = take(paths, padded)
@@ -248,7 +248,7 @@ def _intervals(paths: Path, n_actions: int) -> tuple[Array, Array, Array]:
     return jax.vmap(one)(paths)
 
 
-def _gaps(walk: Walk, most: int = 256) -> tuple[Array, Array, Array]:
+def gaps_of(walk: Walk, most: int = 256) -> tuple[Array, Array, Array]:
     """Rates, lengths and first readings of some of the gaps."""
     dt = np.asarray(walk.dt[:, 1:]).reshape(-1)
     ahead = np.flatnonzero(dt > 0)

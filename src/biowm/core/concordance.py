@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from biowm.core.arrays import AnyArray
+from .arrays import AnyArray
 
 _TINY = 1e-12
 
