@@ -191,6 +191,46 @@ def test_futures_find_what_was_simulated_and_keep_new_batches_at_the_mean():
     assert all(e.interval is None for e in estimates(world))
 
 
+@pytest.mark.parametrize("fit", [fit_mechanism, fit_futures])
+def test_a_gradient_that_is_no_number_at_the_start_is_refused(fit):
+    ready = tiny_material()
+    with pytest.raises(BadInput, match=r"mechanism Cliff: found a gradient that is not a number for growth.* start"):
+        fit(SPEC, ready.frame, ready.paths, Cliff(growth=0.08), wire(Declared(Burden()), SPEC))
+
+
+class Cliff(Burden):
+    """Finite up to a growth of .15 a day, of which the gradient is not a number there; none beyond."""
+
+    growth: Scalar = parameter("1/d", start=0.05, low=0.0)
+
+    def slope(self, state, action):
+        return ((self.growth - self.effect * action[0]) * state[0] + 1e-3 * jnp.sqrt(self.cliff - self.growth),)
+
+    @property
+    def cliff(self) -> float:
+        return 0.08
+
+
+def test_a_gradient_that_is_no_number_is_named_and_the_last_good_values_are_kept():
+    world = fit_tiny(Cliff())
+    assert any("gradients of growth" in n and "the last good ones are kept" in n for n in world.notes), world.notes
+    assert 0.0499 <= float(world.mechanism.growth) < 0.08  # type: ignore[attr-defined]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(world))
+
+
+def test_intervals_of_recovered_parameters_cover():
+    """Nine cohorts, three parameters known from the simulation: 95 % intervals hold most of the 27."""
+    truth = {"growth": 0.1, "effect": 0.15, "kick": 0.1}
+    inside = []
+    for seed in range(1, 10):
+        paths = tiny_cohort(60, 10, seed)
+        ready = material(SPEC, paths, 1.0, 6.0)
+        found = fit_mechanism(SPEC, ready.frame, paths, Burden(), wire(Declared(Burden()), SPEC))
+        inside += [e.interval[0] <= truth[e.name] <= e.interval[1] for e in estimates(found) if e.interval]
+    assert len(inside) == 27
+    assert np.mean(inside) > 0.8, inside
+
+
 def test_what_was_found_is_told_in_units_and_keeps_to_the_bounds():
     world = eqx.tree_at(lambda w: w.doubt, burden_world(), jnp.full(3, 40.0))
     found = {e.name: e for e in estimates(world)}
