@@ -242,6 +242,7 @@ class StudyConfig(Keys):
     subject: Columns
     time: Time
     horizons: tuple[int | str, ...] = ()
+    origins: Literal["spread", "first"] = "spread"
     channels: dict[str, Measured] = Field(min_length=1)
     actions: dict[str, Action] = Field(default_factory=dict)
     covariates: dict[str, Covariate] = Field(default_factory=dict)

@@ -15,6 +15,9 @@ READINGS = (1, 3, 6, 12)
 _MOST_TIMES = 24
 
 
+Origins = Literal["spread", "first"]
+
+
 @dataclass(frozen=True)
 class Horizons:
     """Leads at which a world is raced, calibrated and promised: clock times, or the k-th reading ahead.
@@ -25,7 +28,7 @@ class Horizons:
     kind: Literal["clock", "readings"]
     values: tuple[float, ...]
     clock: str
-    origins: Literal["spread", "first"] = "spread"
+    origins: Origins = "spread"
 
     def __post_init__(self) -> None:
         if not self.values or min(self.values) <= 0 or list(self.values) != sorted(set(self.values)):
@@ -107,10 +110,12 @@ def _nearest(horizons: Horizons, lead: np.ndarray, rank: np.ndarray) -> Int[np.n
     return gaps.argmin(1)
 
 
-def declared(values: tuple[float, ...], paths: Path, clock: str, targets: tuple[int, ...]) -> Horizons:
+def declared(
+    values: tuple[float, ...], paths: Path, clock: str, targets: tuple[int, ...], origins: Origins = "spread"
+) -> Horizons:
     """The study's horizons; where it declares none, 1, 3, 6 and 12 readings as far as a third of the subjects reach."""
     if values:
-        return Horizons("clock", tuple(sorted(set(values))), clock)
+        return Horizons("clock", tuple(sorted(set(values))), clock, origins)
     count = np.isfinite(np.asarray(paths.x)[..., list(targets)]).any(-1).sum(1)
     reach = [k for k in READINGS if (count >= k + 2).mean() >= 1 / 3]
-    return Horizons("readings", tuple(float(k) for k in (reach or [1])), clock)
+    return Horizons("readings", tuple(float(k) for k in (reach or [1])), clock, origins)

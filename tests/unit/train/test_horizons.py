@@ -93,6 +93,7 @@ def test_padding_times_are_never_asked():
 def test_what_is_declared_holds_and_else_as_many_readings_as_a_third_reach():
     paths = stack([path(np.arange(float(n)).tolist()) for n in (2, 3, 9)])
     assert declared((8.0, 2.0, 8.0), paths, "d", (0, 1)) == DAILY
+    assert declared((8.0, 2.0), paths, "d", (0, 1), "first").origins == "first"
     assert declared((), paths, "d", (0, 1)) == Horizons("readings", (1.0, 3.0, 6.0), "d")
     none = stack([path([0.0, 1.0]) for _ in range(3)])
     assert declared((), none, "d", (0, 1)) == Horizons("readings", (1.0,), "d")
