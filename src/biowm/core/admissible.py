@@ -9,7 +9,7 @@ from .spec import WorldSpec
 
 
 def admissible(spec: WorldSpec, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    """The reading nearest to `x` that the channels admit; `x` itself where they declare nothing.
+    """A reading near `x` that the channels admit; `x` itself where they declare nothing.
 
     Ordinal channels go to their nearest level, values of channels that are in order are sorted: neither takes a draw
     further from any admissible truth than rounding must (rearrangement: doi:10.1093/biomet/asp030).

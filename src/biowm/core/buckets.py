@@ -11,7 +11,7 @@ Rows = TypeVar("Rows")
 
 
 def bucket(n: int, least: int = 8) -> int:
-    """The smallest size >= n among least x (1, 1.5, 2, 3, 4, 6, ...): at most a third is padding."""
+    """The smallest size >= n from `least` on, each 3/2 or 4/3 of the one before: at most a third is padding."""
     size = least
     while size < n:
         size = size * 3 // 2 if (size & (size - 1)) == 0 else size * 4 // 3

@@ -120,6 +120,11 @@ def chains(channels: Sequence[Channel]) -> tuple[tuple[int, ...], ...]:
         a, b = channels[index[name]].unit, channels[index[other]].unit
         if units.factor(a, b) != 1:
             raise ValueError(f"{name} [{a}] below {other} [{b}]: expected one unit for both")
+        kinds = [(c.link, c.low, c.high, c.resolution) for c in (channels[index[n]] for n in (name, other))]
+        if kinds[0] != kinds[1] and any(kind[0] in ("ordinal", "logit") for kind in kinds):
+            raise ValueError(
+                f"{name} below {other}: expected one link, range and resolution for both, as they are swapped"
+            )
         rivals = [n for n, o in above.items() if o == other]
         if len(rivals) > 1:
             raise ValueError(f"{' and '.join(rivals)} below {other}: expected one, and the other below that")

@@ -127,9 +127,10 @@ def _rows(table: Table, study: StudyConfig, who: subjects.Who) -> tuple[Rows, li
     frame = pd.DataFrame({"subject": who.code, "t": cells.times(table, study.time, study.time.column, how)})
     for name, channel in study.measured.items():
         frame[name] = values.readings(table, name, channel, how)
-    values.check_order(frame, table, study.channels)
     for name, action in acting.items():
         frame[name] = values.amounts(table, name, action, how)
     rows = tidy(frame, table, list(acting), study.duplicates)
+    for joined in (rows.readings, rows.moments):
+        values.check_order(joined, table, study.channels)
     readings = values.fill_readings(rows.readings, table, study.channels)
     return Rows(readings, values.fill_doses(rows.moments, table, acting)), list(acting)

@@ -27,14 +27,15 @@ def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.
 
 
 def check_order(rows: pd.DataFrame, table: Table, channels: dict[str, Measured]) -> None:
-    """Raise BadInput at the first row in which a channel exceeds the one that it must stay below."""
+    """Raise BadInput at the first moment at which a channel exceeds the one that it must stay below."""
     for name, channel in channels.items():
         if channel.below is not None:
             wrong = np.flatnonzero(rows[name] > rows[channel.below])
             if len(wrong):
                 other = channels[channel.below].column or channel.below
-                expected = f"at most {other}, {rows[channel.below].iloc[wrong[0]]:g} in the same row (below)"
-                raise table.bad(wrong[0], channel.column or name, f"{rows[name].iloc[wrong[0]]:g}", expected)
+                expected = f"at most {other}, {rows[channel.below].iloc[wrong[0]]:g} at the same moment (below)"
+                found = f"{rows[name].iloc[wrong[0]]:g}"
+                raise table.bad(int(rows.index.to_numpy()[wrong[0]]), channel.column or name, found, expected)
 
 
 def amounts(table: Table, name: str, action: Action, how: cells.Reading) -> Float[np.ndarray, " rows"]:

@@ -30,7 +30,7 @@ def heldout_rows(fitted: Fitted, paths: Path, subjects: Sequence[str], *, seed: 
     the channel's own unit. Coverages are exact and counted by subject.
     """
     spec = fitted.spec
-    asked = [declared((), paths, spec.clock, spec.targets)]
+    asked = [declared((), paths, spec.clock, spec.targets, fitted.horizons.origins)]
     if fitted.horizons.kind == "clock":
         asked.append(fitted.horizons)
     rows: list[Row] = []

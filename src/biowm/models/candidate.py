@@ -31,18 +31,24 @@ class Material:
     frame: Frame
     longest: float
     _fits: dict[str, World] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _busy: dict[str, threading.Lock] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
+    _busy: dict[str, threading.RLock] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fitted(self, candidate: Candidate) -> World:
         """The candidate fitted to this material: once, however many ask for it."""
-        with self._busy.setdefault(candidate.name, threading.Lock()):
+        with self._busy.setdefault(candidate.name, threading.RLock()):
             if candidate.name not in self._fits:
                 self._fits[candidate.name] = candidate.fit(self)
             return self._fits[candidate.name]
 
-    @functools.cached_property
+    @property
     def pairs(self) -> Pairs:
-        """Origin and later reading pairs up to the longest horizon, built on first use."""
+        """Origin and later reading pairs up to the longest horizon, built on first use, whoever asks first."""
+        with self._lock:
+            return self._pairs
+
+    @functools.cached_property
+    def _pairs(self) -> Pairs:
         return pairs_of(self.frame, self.paths, len(self.spec.actions), self.longest)
 
 

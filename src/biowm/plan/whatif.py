@@ -81,6 +81,7 @@ def _future(
         draws=draws,
         plans=jax.tree.map(lambda leaf: leaf[None], schedule(chosen, size=bucket(len(chosen), _ROOM))),
     )[0]
+    promised = support.verdict != "outside" and _as_asked(fitted, asked)
     times = grid - asked.now
     median, low, high = band(fitted.calibration, spec, got, times, "joint")
     config = {
@@ -93,14 +94,23 @@ def _future(
     }
     return Futures(
         spec=spec, times=times, draws=got, median=median, low=low, high=high,
-        level=level_at(fitted.calibration, ahead) if support.verdict != "outside" else None,
-        band="joint", support=_said(support, fitted),
+        level=level_at(fitted.calibration, ahead) if promised else None,
+        band="joint", support=_said(support, fitted, asked),
         record=Record("simulate", inputs_of(asked), config, seed, (fitted.record.id,)),
         plan=tuple(_entry(spec, e, asked.now) for e in chosen),
     )  # fmt: skip
 
 
-def _said(support: Support, fitted: Fitted) -> Support:
+def _as_asked(fitted: Fitted, asked: Question) -> bool:
+    """Whether the bands were calibrated on questions like this one: all from the first reading, or from any."""
+    earlier = np.isfinite(np.asarray(asked.path.x)[: asked.origin]).any()
+    return fitted.horizons.origins == "spread" or not bool(earlier)
+
+
+def _said(support: Support, fitted: Fitted, asked: Question) -> Support:
+    if not _as_asked(fitted, asked):
+        late = "no 90 % promise: bands were calibrated from first readings alone (origins: first)"
+        return Support(support.verdict, (*support.reasons, late))
     if fitted.calibration.level is not None:
         return support
     few = f"no 90 % promise: {fitted.calibration.subjects} calibration subjects, at least nine are needed"

@@ -60,10 +60,10 @@ def medians(z: Float[np.ndarray, " t"]) -> Float[np.ndarray, " k"]:
 
 def _levels(z: Float[np.ndarray, "b t d"]) -> Float[np.ndarray, "k 2 d"]:
     """Ranges of the medians over the subjects; a range of fewer than eight says nothing and is left NaN."""
-    own = np.full((z.shape[1].bit_length(), z.shape[0], z.shape[2]), np.nan)
-    for s, j in np.ndindex(z.shape[0], z.shape[2]):
-        found = medians(z[s, :, j])
-        own[: len(found), s, j] = found
+    order = np.argsort(np.isnan(z), axis=1, kind="stable")  # what was read, first
+    z, count = np.take_along_axis(z, order, axis=1), np.isfinite(z).sum(1)
+    sizes = [1 << k for k in range(int(count.max(initial=0)).bit_length())]
+    own = np.stack([np.where(count >= n, np.median(z[:, :n], axis=1), np.nan) for n in sizes])
     enough = np.isfinite(own).sum(1) >= _LEAST
     ranges = np.stack([np.fmin.reduce(own, 1), np.fmax.reduce(own, 1)], axis=1)
     return np.where(enough[:, None, :], ranges, np.nan)

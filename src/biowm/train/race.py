@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.optimize import minimize
+from scipy.stats import t
 
 _LEAST_WEIGHT = 0.05
 
@@ -110,6 +111,8 @@ def weigh(sheet: Sheet, entrants: Sequence[int] | None = None) -> Float[np.ndarr
     Clearly: the 95 % interval of the difference, paired by subject.
     """
     chosen = list(range(len(sheet.names)) if entrants is None else entrants)
+    if not chosen:
+        return np.zeros(len(sheet.names))
     to_truth, apart = sheet.to_truth[:, chosen], sheet.apart[:, chosen][:, :, chosen]
 
     def losses(w: Float[np.ndarray, " m"]) -> Float[np.ndarray, " s"]:
@@ -140,7 +143,8 @@ def weigh(sheet: Sheet, entrants: Sequence[int] | None = None) -> Float[np.ndarr
 
 def _clearly(excess: Float[np.ndarray, " s"]) -> bool:
     """Whether the 95 % interval of the mean lies above 0."""
-    return len(excess) > 1 and bool(excess.mean() > 1.96 * excess.std(ddof=1) / np.sqrt(len(excess)))
+    n = len(excess)
+    return n > 1 and bool(excess.mean() > t.ppf(0.975, n - 1) * excess.std(ddof=1) / np.sqrt(n))
 
 
 def pool(a: Float[np.ndarray, " m"], C: Float[np.ndarray, "m m"]) -> Float[np.ndarray, " m"]:

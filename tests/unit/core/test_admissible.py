@@ -64,6 +64,10 @@ def test_sorting_takes_no_draw_further_from_an_ordered_truth():
         ((Channel("a", "1", below="b"),), "another channel, one of a"),
         ((Channel("a", "1", below="a"),), "another channel"),
         ((Channel("a", "mmHg", below="b"), Channel("b", "kPa")), "one unit for both"),
+        (
+            (Channel("a", "1", link="ordinal", low=0, high=9, resolution=1, below="b"), Channel("b", "1")),
+            "one link, range",
+        ),
         ((Channel("a", "1", below="c"), Channel("b", "1", below="c"), Channel("c", "1")), "a and b below c"),
         ((Channel("a", "1", below="b"), Channel("b", "1", below="a")), "round in a circle"),
         ((Channel("a", "1", link="ordinal", low=0.0, high=3.0),), "expected low, high and resolution"),

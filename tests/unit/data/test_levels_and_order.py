@@ -43,3 +43,11 @@ def test_a_reading_between_levels_or_in_the_wrong_order_is_refused(cells: dict[s
         from_frame(table(**cells), CONFIG)
     missing = [part for part in parts if part not in str(caught.value)]
     assert not missing, f"{missing} not in: {caught.value}"
+
+
+def test_rows_of_one_moment_are_held_to_the_order_together():
+    halves = pd.DataFrame(
+        {"stay": [1, 1, 1], "hour": [0, 0, 1], "dia": [90, None, 60], "sys": [None, 80, 100], "coma": [15, None, 9]}
+    )
+    with pytest.raises(BadInput, match=r"found 90, expected at most sys, 80 at the same moment"):
+        from_frame(halves, CONFIG)

@@ -72,7 +72,8 @@ def fit_futures(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism
     note = f"gradients of {names} were not numbers for some values: the last good ones are kept"
     world = at(base, start._replace(theta=theta))
     notes = ((note,) if names else ()) + edges(world, start, np.asarray(theta, np.float64))
-    among = jnp.sqrt(jnp.mean(shift**2, axis=0)) if shift.shape[0] else world.between
+    met = jnp.maximum(jnp.sum(jnp.any(shift != 0, axis=1)), 1).astype(jnp.float32)
+    among = jnp.sqrt(jnp.sum(shift**2, axis=0) / met) if shift.shape[0] else world.between
     world = eqx.tree_at(lambda w: (w.shift, w.between), world, (shift, among))
     unknown = jnp.full(len(start.theta), jnp.nan)
     return dataclasses.replace(accurate(_spread(world, walk), *gaps), doubt=unknown, notes=notes)
@@ -159,7 +160,8 @@ def _curve(world: Mechanistic, start: Float[Array, " n"], walk: Walk) -> Float[A
         count = jnp.sum(seen[:, j])
         some = seen[:, j] | (count == 0)
         miss = jnp.sum(jnp.where(some, z[:, j] - level[:, j], 0.0) ** 2) / jnp.sum(some).astype(jnp.float32)
-        loss = 1 - concordance(said[:, j], x[:, j], some) + _MISS * miss
+        unit = jnp.max(jnp.where(some, jnp.abs(x[:, j]), 0.0)) + jnp.finfo(jnp.float32).tiny
+        loss = 1 - concordance(said[:, j] / unit, x[:, j] / unit, some) + _MISS * miss
         losses.append(jnp.where(count > 0, loss, 0.0))
     return jnp.mean(jnp.stack(losses))
 
