@@ -162,7 +162,7 @@ def resealed(folder: Path, **changes: object) -> None:
 
 def test_another_format_is_refused(copy: Path):
     resealed(copy, format=99)
-    with pytest.raises(BadInput, match=r"world\.json: found 'format 99', expected format 2"):
+    with pytest.raises(BadInput, match=r"world\.json: found 'format 99', expected format 3"):
         load_fitted(copy)
 
 
