@@ -70,7 +70,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(fitted: Fitted, tmp_path: Path):
     with pytest.raises(Killed):
         fit_tiny(stages=stages, progress=kill)
     done = {f.name: f.stat().st_mtime_ns for f in stages.folder.iterdir()}
-    assert len(done) == len(told) - 1
+    assert len(told) <= len(done) < 4 * len(CANDIDATES)  # what was told is kept; a few more were under way
 
     shares: list[float] = []
     again = fit_tiny(stages=stages, progress=lambda text, share: shares.append(share))
