@@ -17,7 +17,8 @@ from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 from biowm.core.world import World
 from biowm.models.candidate import Candidate, material, shared
 from biowm.models.residuals.kernel import with_kernel
-from biowm.models.trunks.mechanism_futures import futures_entrant
+from biowm.models.trunks.mechanism_fit import entrant
+from biowm.models.trunks.mechanism_futures import fit_futures
 from biowm.train.calibrate import Calibration, band
 from biowm.train.candidates import entrants, spacing_of
 from biowm.train.contest import SMALL
@@ -84,7 +85,7 @@ def candidates() -> tuple[Candidate, ...]:
     What is known of doses is in the mechanism: the kernel on it is wide in them.
     """
     usual = {c.name: c for c in entrants()}
-    trunk = shared(futures_entrant(Declared(Radiotherapy()), SPEC))
+    trunk = shared(entrant(Declared(Radiotherapy()), SPEC, fit_futures, "futures"))
     kernels = (with_kernel(trunk, _WIDE), with_kernel(usual["persistence"]))
     return (trunk, usual["mixed(full)"], *kernels, *(c for c in usual.values() if c.is_rule))
 

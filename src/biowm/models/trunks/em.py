@@ -6,6 +6,7 @@ make every EM step independent of the number of readings.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -63,6 +64,15 @@ def _rows(frame: Frame, paths: Path, n_actions: int, lams: Float[Array, " l"]):
     return jax.vmap(subject)(paths)
 
 
+def _streamed(frame: Frame, paths: Path, n_actions: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """The rows of all subjects, a chunk at a time, by one compiled program."""
+    n = paths.t.shape[0]
+    for start in range(0, n, _CHUNK):
+        index = np.arange(start, start + _CHUNK).clip(max=n - 1)
+        got = _rows(frame, take(paths, index), n_actions, jnp.asarray(LAMBDAS))
+        yield tuple(np.asarray(a, np.float64)[: n - start] for a in got)
+
+
 @dataclass(frozen=True)
 class Moments:
     """Per-subject weighted sums for one channel: n rows, B'B, B'F, B'y, F'F and F'y pooled, y'y, log weights."""
@@ -81,12 +91,7 @@ class Moments:
 def moments(frame: Frame, paths: Path, config: MixedConfig, n_actions: int) -> list[Moments]:
     """One `Moments` a channel, from the training paths, streamed over subjects."""
     parts: list[list[tuple]] = [[] for _ in range(frame.start_mean.shape[0])]
-    n = paths.t.shape[0]
-    for start in range(0, n, _CHUNK):
-        index = np.arange(start, min(start + _CHUNK, n))
-        pad = np.concatenate([index, np.repeat(index[-1:], _CHUNK - len(index))])
-        got = _rows(frame, take(paths, pad), n_actions, jnp.asarray(LAMBDAS))
-        row, full, y, jac, gap, mask = (np.asarray(a, np.float64)[: len(index)] for a in got)
+    for row, full, y, jac, gap, mask in _streamed(frame, paths, n_actions):
         for j, part in enumerate(parts):
             part.append(_sums(row[:, :, j], full[:, :, j], y[..., j], jac[..., j], gap[..., j], mask[..., j], config))
     return [_join(part) for part in parts]
@@ -243,16 +248,12 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 
 def unexplained(world: Mixed, paths: Path) -> Float[np.ndarray, "n d"]:
     """What is left of every increment at its subject's expected random effects, in sd of the noise (NaN: not read)."""
-    parts, lams = [], jnp.asarray(LAMBDAS)
+    parts = []
     pace, power, lam, W, R, s2 = (
         np.asarray(a, np.float64) for a in (world.pace, world.power, world.lam, world.W, world.root, world.s2)
     )
     chosen = np.abs(np.array(LAMBDAS)[:, None] - lam).argmin(0)
-    for start in range(0, paths.t.shape[0], _CHUNK):
-        index = np.arange(start, min(start + _CHUNK, paths.t.shape[0]))
-        pad = np.concatenate([index, np.repeat(index[-1:], _CHUNK - len(index))])
-        got = _rows(world.frame, take(paths, pad), len(world.spec.actions), lams)
-        row, full, y, _, gap, mask = (np.asarray(a, np.float64)[: len(index)] for a in got)
+    for row, full, y, _, gap, mask in _streamed(world.frame, paths, len(world.spec.actions)):
         gap = np.maximum(gap, 1e-3)
         y = np.take_along_axis(y, chosen[None, None, None], axis=2)[:, :, 0] / gap**pace
         unit = np.sqrt(gap ** (2 * pace - power) / s2) * mask

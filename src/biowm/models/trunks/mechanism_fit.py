@@ -8,6 +8,7 @@ Hall and Hausman 1974). All that is unbounded has a prior, also the spreads of s
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -48,6 +49,9 @@ class Free(NamedTuple):
     noise: Float[Array, " d"]
 
 
+Fit = Callable[[WorldSpec, Frame, Path, Mechanism, Wiring], Mechanistic]
+
+
 class Walk(NamedTuple):
     """Training paths as the filter walks them: gap, rates and doses before each reading, the reading, the traits."""
 
@@ -56,13 +60,6 @@ class Walk(NamedTuple):
     bolus: Float[Array, "*b t a"]
     x: Float[Array, "*b t d"]
     traits: Float[Array, "*b s"]
-
-
-def entrant(declared: Declared, spec: WorldSpec) -> Candidate:
-    """The candidate of a declared mechanism; BadInput where it does not fit the study."""
-    wiring, kind = wire(declared, spec), type(declared.mechanism)
-    name = f"mechanism({registry.name_of(kind) or kind.__name__})"
-    return Candidate(name, False, lambda m: fit_mechanism(m.spec, m.frame, m.paths, declared.mechanism, wiring))
 
 
 def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiring: Wiring) -> Mechanistic:
@@ -90,11 +87,21 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
     return dataclasses.replace(accurate(world, *gaps), doubt=jnp.asarray(doubt, jnp.float32), notes=notes)
 
 
+def entrant(declared: Declared, spec: WorldSpec, fit: Fit = fit_mechanism, how: str = "") -> Candidate:
+    """The candidate of a declared mechanism, fitted by `fit` (said in its name as `how`); BadInput if it cannot run."""
+    wiring, kind = wire(declared, spec), type(declared.mechanism)
+    name = f"mechanism({', '.join(filter(None, (registry.name_of(kind) or kind.__name__, how)))})"
+    return Candidate(name, False, lambda m: fit(m.spec, m.frame, m.paths, declared.mechanism, wiring))
+
+
+def valued(mechanism: Mechanism, theta: Float[Array, " p"]) -> Mechanism:
+    """The mechanism with these values of its parameters (unbounded scale)."""
+    return with_parameters(mechanism, {n: p.value(theta[i]) for i, (n, p) in enumerate(parameters(mechanism).items())})
+
+
 def at(base: Mechanistic, free: Free) -> Mechanistic:
     """The world with these values."""
-    kinds = parameters(base.mechanism)
-    mechanism = with_parameters(base.mechanism, {n: p.value(free.theta[i]) for i, (n, p) in enumerate(kinds.items())})
-    values = (mechanism, jnp.exp(free.sd), jnp.exp(free.drift), jnp.exp(free.noise))
+    values = (valued(base.mechanism, free.theta), jnp.exp(free.sd), jnp.exp(free.drift), jnp.exp(free.noise))
     return eqx.tree_at(lambda w: (w.mechanism, w.sd, w.drift, w.noise), base, values)
 
 

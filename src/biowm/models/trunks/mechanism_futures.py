@@ -21,18 +21,16 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
 from scipy.optimize import minimize
 
-from biowm.core import registry
 from biowm.core.concordance import concordance
 from biowm.core.errors import BadInput
-from biowm.core.mechanism import Mechanism, parameters, solve, vector, with_parameters
-from biowm.core.mechanism_units import Declared, Wiring, wire
+from biowm.core.mechanism import Mechanism, parameters, solve, vector
+from biowm.core.mechanism_units import Wiring
 from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
 
-from ..candidate import Candidate
 from ..tracker import Frame
 from .mechanism import Mechanistic
-from .mechanism_fit import Walk, at, edges, first_values, gaps_of, walk_of
+from .mechanism_fit import Walk, at, edges, first_values, gaps_of, valued, walk_of
 from .mechanism_start import accurate, blank
 
 _SUBJECTS, _STEPS, _RATE = 64, 200, 0.06
@@ -42,13 +40,6 @@ _BELIEVED = -2.0  # the first reading is nearly taken at its word: added to the 
 _PRIOR = 0.05  # of the prior beside the loss of one subject
 _SPREADS = (0.2, 0.1, 0.1)  # of shifts, drift and readings, where the search begins
 _EVALUATIONS = 40  # of the search for three spreads
-
-
-def futures_entrant(declared: Declared, spec: WorldSpec) -> Candidate:
-    """The candidate of a declared mechanism fitted by its futures; BadInput where it does not fit the study."""
-    wiring, kind = wire(declared, spec), type(declared.mechanism)
-    name = f"mechanism({registry.name_of(kind) or kind.__name__}, futures)"
-    return Candidate(name, False, lambda m: fit_futures(m.spec, m.frame, m.paths, declared.mechanism, wiring))
 
 
 def fit_futures(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiring: Wiring) -> Mechanistic:
@@ -99,7 +90,7 @@ def _descend(
 
     def loss(flat: Float[Array, " h"]) -> Float[Array, ""]:
         own, shift = parts(flat)
-        world = _with(base, own)
+        world = eqx.tree_at(lambda w: w.mechanism, base, valued(base.mechanism, own))
         each = jax.vmap(lambda who, w, path: _curve(world, w.at[:e].add(who @ shift), path))(member, begin, walk)
         prior = jnp.sum((own - theta) ** 2) / _PRIOR_SD**2 + jnp.sum(shift**2) / _SHIFT_SD**2
         return (jnp.sum(each) + _PRIOR * prior) / count
@@ -120,11 +111,6 @@ def _descend(
     first = (flat, tune.init(flat), (jnp.asarray(jnp.inf), flat), jnp.zeros(flat.shape[0], bool))
     (_, _, (value, flat), bad), _ = jax.lax.scan(step, first, None, length=_STEPS)
     return *parts(flat), value, bad[:p]
-
-
-def _with(base: Mechanistic, theta: Float[Array, " p"]) -> Mechanistic:
-    values = {n: p.value(theta[i]) for i, (n, p) in enumerate(parameters(base.mechanism).items())}
-    return eqx.tree_at(lambda w: w.mechanism, base, with_parameters(base.mechanism, values))
 
 
 @eqx.filter_jit
