@@ -75,7 +75,7 @@ def _equations(fitted: Fitted) -> list[Section]:
                 between = "" if e.interval is None else f" ({' to '.join(number(v) for v in e.interval)})"
                 rows.append((e.name, number(e.value) + between, e.unit or "1", spread))
             table = Table(("parameter", "value (95 % interval)", "unit", "middle 68 % of subjects"), tuple(rows))
-            what = "Population values found with all training subjects; intervals take the equations as true."
+            what = "Population values found on training subjects; intervals take the equations as true."
             sections.append(Section(f"Equations: {name}", (what, *world.notes), table=table))
     return sections
 
