@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as File
 from typing import Any
 
@@ -20,17 +20,20 @@ from biowm.core.path import stack, take
 from biowm.core.record import Record, digest, versions
 from biowm.data import study as studies
 from biowm.data.study import Study
-from biowm.evaluate.bench import run as bench
+from biowm.evaluate.bench import Result
+from biowm.evaluate.bench import run as run_task
 from biowm.evaluate.certify import Report
 from biowm.evaluate.certify import certify as examine
 from biowm.evaluate.heldout import exam_of, held_out, heldout_rows
 from biowm.evaluate.reports.fitted import Example, fit_report
+from biowm.evaluate.task import Setting
 from biowm.plan.goals import Limit, parse_goal, parse_limit
 from biowm.plan.plans import Ground, plan_crossfit
 from biowm.plan.question import Question, Table, aligned, check_same_world, horizon_of, inputs_of, question
 from biowm.plan.result import Plan
 from biowm.plan.whatif import Others, schedule_of, what_if
 from biowm.safety.support import future, judge
+from biowm.scale.processes import Processes
 from biowm.train.checkpoint import load_fitted as open_fitted
 from biowm.train.checkpoint import save_fitted
 from biowm.train.contest import Progress
@@ -235,3 +238,19 @@ def _examples(fitted: Fitted, seed: int) -> list[Example]:
 
 def _start(fitted: Fitted, subject: str) -> float:
     return 0.0 if fitted.cohort is None else fitted.cohort.starts[fitted.cohort.row(subject)]
+
+
+def bench(
+    task: str,
+    setting: Setting | None = None,
+    *,
+    seeds: int | None = None,
+    jobs: int = 1,
+    said: Callable[[str], None] = lambda _: None,
+) -> Result:
+    """Run a benchmark task; see `biowm.evaluate.bench.run`. `jobs` seeds at a time, each in a process of its own.
+
+    A script that asks for several jobs must have its calls below `if __name__ == "__main__":`.
+    """
+    executor = Processes(jobs) if jobs > 1 else None
+    return run_task(task, setting or Setting(), seeds=seeds, said=said, executor=executor)

@@ -45,6 +45,7 @@ def run(
     full: Annotated[bool, typer.Option("--full", help="The published size.")] = False,
     variant: Annotated[str | None, typer.Option(help="A variant of the task.", show_default=False)] = None,
     data: options.Data = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Seeds run side by side, each in a process of its own.")] = 1,
     json: Annotated[
         str | None,
         typer.Option(
@@ -59,7 +60,7 @@ def run(
     \b
     biowm bench run ias
     biowm bench run ias --quick --json -
-    biowm bench run ias --json benchmarks/ias.json
+    biowm bench run ias --seeds 5 --jobs 5 --json benchmarks/ias.json
     """
     runtime.prepare()
     from biowm import api
@@ -73,7 +74,7 @@ def run(
     setting = Setting("quick" if quick else "full" if full else "default", variant, data)
     for name in tasks:
         with output.progress(f"bench {name}") as tell:
-            result = api.bench(name, setting, seeds=seeds, said=lambda text, tell=tell: tell(text, None))
+            result = api.bench(name, setting, seeds=seeds, jobs=jobs, said=lambda text, tell=tell: tell(text, None))
         _deliver(result, json, several=len(tasks) > 1)
 
 

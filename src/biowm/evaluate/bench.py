@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import resource
 import subprocess
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from biowm.core import registry
 from biowm.core.errors import BadInput, place
+from biowm.core.executor import Executor, serial
 from biowm.core.interval import Role, Row, row
 from biowm.data import catalogue
 
@@ -65,11 +67,17 @@ def task(name: str) -> Task:
 
 
 def run(
-    name: str, setting: Setting, *, seeds: int | None = None, said: Callable[[str], None] = lambda _: None
+    name: str,
+    setting: Setting,
+    *,
+    seeds: int | None = None,
+    said: Callable[[str], None] = lambda _: None,
+    executor: Executor | None = None,
 ) -> Result:
-    """Run a task over `seeds` seeds (default: 5, or 1 if quick).
+    """Run a task over `seeds` seeds (default: 5, or 1 if quick), one after the other or as `executor` does.
 
-    Raises BadInput for an unknown task or variant and for missing data. `said` hears of each contender as it is scored.
+    Raises BadInput for an unknown task or variant and for missing data. `said` hears of each contender as it is scored,
+    or, from an executor, of each seed.
     """
     chosen = task(name)
     if setting.variant is not None and setting.variant not in chosen.variants:
@@ -84,7 +92,7 @@ def run(
         task=name,
         version=f"{chosen.version} ({scope})" if scope else chosen.version,
         seeds=seeds,
-        rows=tuple(_rows(chosen, setting, seeds, said)),
+        rows=tuple(_rows(name, setting, seeds, said, executor)),
         seconds=round(time.perf_counter() - start, 1),
         peak_mb=round(_peak_mb(), 1),
         commit=commit,
@@ -92,17 +100,39 @@ def run(
     )
 
 
-def _rows(chosen: Task, setting: Setting, seeds: int, said: Callable[[str], None]) -> list[Row]:
-    tallies: dict[tuple[str, Role, str, str], list[Tally]] = defaultdict(list)
-    for seed in range(seeds):
-        problem = chosen.make(seed, setting)
-        for answer in chosen.contend(problem):
-            said(f"seed {seed}: {answer.name}")
-            for (split, metric), found in chosen.score(answer.prediction, problem).items():
-                tallies[answer.name, answer.role, split, metric].append(found)
+Key = tuple[str, Role, str, str]  # name, role, split and metric
+
+
+def _rows(name: str, setting: Setting, seeds: int, said: Callable[[str], None], executor: Executor | None) -> list[Row]:
+    """Every contender's rows, pooled over seeds."""
+    if executor is None:
+        found = serial(functools.partial(_seed, name, setting, said), range(seeds), lambda _: None)
+    else:
+        job = functools.partial(_seed, name, setting, _silent)
+        found = executor(job, range(seeds), lambda seed: said(f"seed {seed} is done"))
+    tallies: dict[Key, list[Tally]] = defaultdict(list)
+    for scored in found:
+        for key, counted in scored.items():
+            tallies[key].append(counted)
     pooled = {key: average(parts) for key, parts in tallies.items()}
-    rows = [row(*key, interval(found)) for key, found in pooled.items() if len(found.units)]
-    return [*rows, *chosen.beside(pooled, setting)]
+    rows = [row(*key, interval(counted)) for key, counted in pooled.items() if len(counted.units)]
+    return [*rows, *task(name).beside(pooled, setting)]
+
+
+def _seed(name: str, setting: Setting, said: Callable[[str], None], seed: int) -> dict[Key, Tally]:
+    """What every contender scores on the problem of one seed."""
+    chosen = task(name)
+    problem = chosen.make(seed, setting)
+    tallies: dict[Key, Tally] = {}
+    for answer in chosen.contend(problem):
+        said(f"seed {seed}: {answer.name}")
+        for (split, metric), counted in chosen.score(answer.prediction, problem).items():
+            tallies[answer.name, answer.role, split, metric] = counted
+    return tallies
+
+
+def _silent(text: str) -> None:
+    """Another process has nobody to talk to."""
 
 
 def winners(result: Result) -> list[str]:
@@ -170,8 +200,9 @@ def _section(result: Result) -> list[str]:
 
 
 def _peak_mb() -> float:
-    """The most memory this process has held, in MB (the unit of ru_maxrss differs by system)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024) / 1024
+    """The most memory that this process, or one it has ended, has held, in MB (the unit differs by system)."""
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return most / (1 if sys.platform == "linux" else 1024) / 1024
 
 
 def _commit() -> str:

@@ -40,12 +40,29 @@ class Forecast:
 class Metric:
     """A loss per forecast and lead (NaN where there is no truth), and how its average becomes the metric.
 
-    `exact`: the loss is an event (covered or not) and its interval is the exact binomial one, counted by unit.
+    `exact`: the loss is an event (covered or not) and its interval is the exact binomial one, counted by unit. Both
+    functions have names in a module, so that tallies can be sent between processes.
     """
 
     loss: Callable[[Forecast, Float[np.ndarray, "q h"]], Float[np.ndarray, "q h"]]
     finish: Callable[[np.ndarray], np.ndarray] = np.asarray
     exact: bool = False
+
+
+def _squared(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
+    return (forecast.mean - truth) ** 2
+
+
+def _absolute(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
+    return np.abs(forecast.median - truth)
+
+
+def _crps(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
+    return crps(forecast.draws, truth, axis=1)
+
+
+def _interval_score(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
+    return interval_score(forecast.low, forecast.high, truth)
 
 
 def _covered(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
@@ -61,11 +78,16 @@ def _path_covered(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(truth), np.nan, np.stack(upto, axis=1))
 
 
+def given(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
+    """The number that is reported itself: the mean of the `forecast`, whatever the `truth`."""
+    return forecast.mean
+
+
 METRICS: dict[str, Metric] = {
-    "rmse": Metric(lambda f, y: (f.mean - y) ** 2, np.sqrt),
-    "mae": Metric(lambda f, y: np.abs(f.median - y)),
-    "crps": Metric(lambda f, y: crps(f.draws, y, axis=1)),
-    "interval_score": Metric(lambda f, y: interval_score(f.low, f.high, y)),
+    "rmse": Metric(_squared, np.sqrt),
+    "mae": Metric(_absolute),
+    "crps": Metric(_crps),
+    "interval_score": Metric(_interval_score),
     "coverage90": Metric(_covered, exact=True),
     "joint90": Metric(_path_covered, exact=True),
 }

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,24 @@ def test_the_json_object_is_exactly_the_contract():
     assert body["peak_mb"] > 10
     assert heard[0] == "seed 0: persistence"
     assert bench.result_from_json(json.loads(json.dumps(body))).to_json() == body
+
+
+def copied(thing):
+    return pickle.loads(pickle.dumps(thing))  # noqa: S301
+
+
+def test_an_executor_gives_the_same_rows():
+    def backwards(job, items, done):
+        """What another process does: job and results are pickled, in whatever order they end."""
+        found = {i: copied(copied(job)(items[i])) for i in reversed(items)}
+        for i in items:
+            done(i)
+        return [found[i] for i in items]
+
+    heard = []
+    elsewhere = bench.run("toy", Setting(variant="lucky"), seeds=3, said=heard.append, executor=backwards)
+    assert elsewhere.rows == bench.run("toy", Setting(variant="lucky"), seeds=3).rows
+    assert heard == ["seed 0 is done", "seed 1 is done", "seed 2 is done"]
 
 
 def test_quick_is_one_seed_and_says_what_was_left_out():

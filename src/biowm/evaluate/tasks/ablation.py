@@ -43,7 +43,7 @@ from biowm.worlds.patient import tumour
 from biowm.worlds.patient.cohort import PLAIN, cohort
 from biowm.worlds.patient.variants import VARIANTS
 
-from ..metrics import METRICS, Metric, Tally, add, tally
+from ..metrics import METRICS, Metric, Tally, add, given, tally
 from ..task import Answer, Setting, Task
 
 Kind = Literal["joint", "pointwise"]
@@ -51,7 +51,7 @@ Kind = Literal["joint", "pointwise"]
 _STUDIES: dict[str, str | None] = {"ias": None, "laleh": "gompertz", "parpi": "logistic", "glioma": "radiotherapy"}
 _TUMOURS = {"tumour": PLAIN, **{f"tumour-{name}": world for name, world in VARIANTS.items()}}
 _PATIENTS, _GAMMA, _DAYS = 400, 2.0, 60
-_WEIGHT = Metric(lambda f, y: f.mean)
+_WEIGHT = Metric(given)
 
 # A part is what a candidate's name says it has; a row of the table leaves one out or runs one alone.
 PARTS: dict[str, Callable[[str], bool]] = {

@@ -36,8 +36,18 @@ RULES = ("persistence", "mean", "growth", "knn")
 _TRUNK, _RESIDUAL, _BOTH = PARTS
 _PUBLISHED = {"in/9L": (0.88, 0.013, 91), "in/C6": (0.75, 0.017, 74)}  # mean and standard error by the paper, curves
 
-_CCC = Metric(lambda f, y: np.asarray(concordance(f.mean, np.nan_to_num(y), np.isfinite(y)))[:, None])
-_RMSE = Metric(lambda f, y: np.sqrt(np.nanmean((f.mean - y) ** 2, axis=1, keepdims=True)))
+
+def _concordance(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
+    """By curve."""
+    return np.asarray(concordance(forecast.mean, np.nan_to_num(truth), np.isfinite(truth)))[:, None]
+
+
+def _rmse(forecast: Forecast, truth: np.ndarray) -> np.ndarray:
+    """By curve."""
+    return np.sqrt(np.nanmean((forecast.mean - truth) ** 2, axis=1, keepdims=True))
+
+
+_CCC, _RMSE = Metric(_concordance), Metric(_rmse)
 
 
 @dataclass(frozen=True)

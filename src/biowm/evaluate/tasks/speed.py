@@ -30,11 +30,11 @@ from biowm.train.candidates import entrants
 from biowm.worlds.patient import tumour
 from biowm.worlds.patient.cohort import cohort
 
-from ..metrics import Metric, Tally
+from ..metrics import Metric, Tally, given
 from ..task import Answer, Setting, Task
 
 _DAYS, _MEMBERS, _DRAWS, _STEPS = 60, 5, 1024, 30
-_SECONDS, _RATE = Metric(lambda f, y: f.mean), Metric(lambda f, y: f.mean)
+_SECONDS, _RATE = Metric(given), Metric(given)
 
 
 @dataclass(frozen=True)
