@@ -62,7 +62,7 @@ def _wide(
     for name, action in here.items():
         _once(table, name, acting)
         frame[name] = values.amounts(table, name, action, how)
-    rows = tidy(frame[code >= 0], table, list(here), study.duplicates)
+    rows = tidy(frame[code >= 0], table, list(here), study.duplicates, values.levelled(here))
     moments = values.fill_doses(rows.moments, table, here)
     cards = list(study.actions)
     return [recorded(moments, n, cards.index(n), a.kind, a.recorded, last) for n, a in here.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,9 +25,16 @@ class Rows:
     moments: pd.DataFrame
 
 
-def tidy(cells: pd.DataFrame, table: Table, doses: list[str], duplicates: Literal["replicate", "mean"] | None) -> Rows:
+def tidy(
+    cells: pd.DataFrame,
+    table: Table,
+    doses: list[str],
+    duplicates: Literal["replicate", "mean"] | None,
+    levels: Collection[str] = (),
+) -> Rows:
     """Sort `cells` (columns subject, t and values, one row per table row) and settle rows of one moment.
 
+    The mean of `levels`, columns that take no value in between, is their lower median.
     Raises BadInput naming both rows where two rows of one subject and time disagree and `duplicates` does not
     say what that means (for the columns `doses`: unless it says mean).
     """
@@ -49,16 +57,23 @@ def tidy(cells: pd.DataFrame, table: Table, doses: list[str], duplicates: Litera
     positions = shared.index.to_numpy()
     table.note("rows of one moment joined", positions[~clash.to_numpy()], None)
     table.note(f"rows of one moment that differ ({duplicates})", positions[clash.to_numpy()], None)
-    moments = _merge(cells, many, values, "mean" if duplicates == "mean" else "first")
+    usual = "mean" if duplicates == "mean" else "first"
+    how = {c: _lower_median if duplicates == "mean" and c in levels else usual for c in values}
+    moments = _merge(cells, many, how)
     return Rows(cells if duplicates == "replicate" else moments, moments)
 
 
-def _merge(cells: pd.DataFrame, many: pd.Series, values: list[str], how: str) -> pd.DataFrame:
-    """One row a moment, keeping the position of its first row."""
+def _merge(cells: pd.DataFrame, many: pd.Series, how: Mapping[str, str | Callable[[pd.Series], float]]) -> pd.DataFrame:
+    """One row a moment, keeping the position of its first row; `how` joins each column."""
     shared = cells[many]
-    merged = shared.groupby(MOMENT, sort=False)[values].agg(how).reset_index()
+    merged = shared.groupby(MOMENT, sort=False).agg(how).reset_index()
     merged.index = shared.index[~shared.duplicated(MOMENT)]
     return pd.concat([cells[~many], merged]).sort_values(MOMENT, kind="stable")
+
+
+def _lower_median(column: pd.Series) -> float:
+    """The median, of an even number the lower of the two in the middle: always a value that was read."""
+    return column.quantile(0.5, interpolation="lower")
 
 
 def _refuse(

@@ -129,7 +129,7 @@ def _rows(table: Table, study: StudyConfig, who: subjects.Who) -> tuple[Rows, li
         frame[name] = values.readings(table, name, channel, how)
     for name, action in acting.items():
         frame[name] = values.amounts(table, name, action, how)
-    rows = tidy(frame, table, list(acting), study.duplicates)
+    rows = tidy(frame, table, list(acting), study.duplicates, values.levelled(study.measured | acting))
     for joined in (rows.readings, rows.moments):
         values.check_order(joined, table, study.channels)
     readings = values.fill_readings(rows.readings, table, study.channels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -24,6 +26,11 @@ def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.
         level = f"a level: from {channel.low:g} to {channel.high:g} in steps of {channel.step:g}"
         cells.refuse(table, column, np.abs(steps - np.rint(steps)) > _ON_LEVEL, level)
     return value
+
+
+def levelled(declared: Mapping[str, Measured | Covariate | Action]) -> set[str]:
+    """The names of those that take no value between their levels: ordinal channels and switches."""
+    return {n for n, c in declared.items() if (c.kind == "switch" if isinstance(c, Action) else c.link == "ordinal")}
 
 
 def check_order(rows: pd.DataFrame, table: Table, channels: dict[str, Measured]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from biowm.core.errors import BadInput
+from biowm.core.schedule import Entry, entries
 from biowm.data.study import from_frame
 
 CONFIG = {
@@ -51,3 +53,19 @@ def test_rows_of_one_moment_are_held_to_the_order_together():
     )
     with pytest.raises(BadInput, match=r"found 90, expected at most sys, 80 at the same moment"):
         from_frame(halves, CONFIG)
+
+
+def test_the_mean_of_scores_and_switches_is_one_of_their_levels():
+    """Rows of one moment: numbers are averaged; a score and a switch take the lower median, in events as well."""
+    config = {
+        "subject": "stay", "time": {"column": "hour", "unit": "h"}, "duplicates": "mean",
+        "channels": {"sys": {"unit": "mmHg"}, "coma": {"unit": "1", "link": "ordinal", "low": 3, "high": 15}},
+        "actions": {"vent": {"kind": "switch"}, "drug": {"unit": "mg/h"}},
+    }  # fmt: skip
+    rows = pd.DataFrame(
+        {"stay": 1, "hour": [0, 0, 0, 0, 1, 1, 2], "sys": [100, 110, 120, 130, 90, 94, 80],
+         "coma": [14, 4, 8, 15, 3, None, 9], "vent": [1, 0, 1, 1, 0, 1, 0], "drug": [4, 1, 2, 5, 0, 3, 0]}
+    )  # fmt: skip
+    path = from_frame(rows, config).paths[0]
+    np.testing.assert_array_equal(path.x, [[115, 8], [92, 3], [80, 9]])
+    assert entries(path.plan) == [Entry(0, 1.0, 0.0, 1.0), Entry(1, 3.0, 0.0, 1.0), Entry(1, 1.5, 1.0, 2.0)]
