@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import platform
 import resource
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -29,8 +32,20 @@ from .task import Setting, Task
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What `seconds` and `peak_mb` were measured on: cores that the process may use, and what it ran."""
+
+    system: str
+    architecture: str
+    cores: int
+    python: str
+    jax: str
+    backend: str
+
+
+@dataclass(frozen=True)
 class Result:
-    """One run of a task: what `biowm bench run --json` prints."""
+    """One run of a task: what `biowm bench run --json` prints; older files do not say on which machine."""
 
     task: str
     version: str
@@ -40,10 +55,12 @@ class Result:
     commit: str
     data_sha256: str | None
     rows: tuple[Row, ...]
+    machine: Machine | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object of the command line's contract, and nothing besides."""
-        return {**vars(self), "rows": [r.to_json() for r in self.rows]}
+        machine = None if self.machine is None else vars(self.machine)
+        return {**vars(self), "rows": [r.to_json() for r in self.rows], "machine": machine}
 
     def __rich__(self) -> Group:
         """Who wins, then a table of every contender."""
@@ -54,7 +71,9 @@ class Result:
 
 def result_from_json(data: dict[str, Any]) -> Result:
     """The inverse of `Result.to_json`."""
-    return Result(**{**data, "rows": tuple(Row(**r) for r in data["rows"])})
+    machine = data.get("machine")
+    rows = tuple(Row(**r) for r in data["rows"])
+    return Result(**{**data, "rows": rows, "machine": None if machine is None else Machine(**machine)})
 
 
 def task(name: str) -> Task:
@@ -97,6 +116,7 @@ def run(
         peak_mb=round(_peak_mb(), 1),
         commit=commit,
         data_sha256=None if chosen.data is None else catalogue.known(chosen.data).sha256,
+        machine=_machine(),
     )
 
 
@@ -189,7 +209,9 @@ def report(folder: Path) -> str:
 
 
 def _section(result: Result) -> list[str]:
-    head = f"Version {result.version}, {result.seeds} seeds, {result.seconds:.0f} s, commit `{result.commit[:12]}`."
+    where = "" if result.machine is None else f" on {result.machine.cores} cores"
+    took = f"{result.seconds:.0f} s{where}"
+    head = f"Version {result.version}, {result.seeds} seeds, {took}, commit `{result.commit[:12]}`."
     parts = [f"## {result.task}", head, "\n".join(f"- {line}" for line in winners(result))]
     for metric in dict.fromkeys(r.metric for r in result.rows):
         names, splits, cells = _grid([r for r in result.rows if r.metric == metric])
@@ -203,6 +225,13 @@ def _peak_mb() -> float:
     """The most memory that this process, or one it has ended, has held, in MB (the unit differs by system)."""
     most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return most / (1 if sys.platform == "linux" else 1024) / 1024
+
+
+def _machine() -> Machine:
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return Machine(
+        platform.system(), platform.machine(), cores, platform.python_version(), jax.__version__, jax.default_backend()
+    )
 
 
 def _commit() -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 from dataclasses import dataclass
 
@@ -52,7 +53,9 @@ def toy(monkeypatch):
 def test_the_json_object_is_exactly_the_contract():
     heard = []
     body = bench.run("toy", Setting(variant="lucky"), seeds=2, said=heard.append).to_json()
-    assert list(body) == ["task", "version", "seeds", "seconds", "peak_mb", "commit", "data_sha256", "rows"]
+    assert list(body) == ["task", "version", "seeds", "seconds", "peak_mb", "commit", "data_sha256", "rows", "machine"]
+    assert list(body["machine"]) == ["system", "architecture", "cores", "python", "jax", "backend"]
+    assert 1 <= body["machine"]["cores"] <= (os.cpu_count() or 1)
     assert list(body["rows"][0]) == ["name", "role", "split", "metric", "value", "low", "high", "n"]
     assert (body["task"], body["version"], body["seeds"], body["data_sha256"]) == ("toy", "7", 2, None)
     world = next(r for r in body["rows"] if r["name"] == "world")
@@ -60,6 +63,8 @@ def test_the_json_object_is_exactly_the_contract():
     assert body["peak_mb"] > 10
     assert heard[0] == "seed 0: persistence"
     assert bench.result_from_json(json.loads(json.dumps(body))).to_json() == body
+    older = {key: value for key, value in body.items() if key != "machine"}
+    assert bench.result_from_json(older).to_json() == older | {"machine": None}
 
 
 def copied(thing):
