@@ -1,0 +1,1 @@
+"""The data engine: what may be drawn from any world."""
