@@ -58,6 +58,7 @@ def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Sta
     asked, draws = _out_of_sample(job, candidates, folds, stages, tell)
     in_z = {name: scale.to_z(x) for name, x in draws.items()}
     columns = list(job.spec.targets)
+    number = {name: i for i, name in enumerate(dict.fromkeys(job.units))}
     sheet = score_sheet(
         tuple(c.name for c in candidates),
         tuple(c.is_rule for c in candidates),
@@ -65,6 +66,7 @@ def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Sta
         scale.to_z(asked.truth)[..., columns],
         asked.horizon,
         asked.queries.subject,
+        np.array([number[name] for name in job.units])[asked.queries.subject],
     )
     return Contest(asked, in_z, sheet)
 

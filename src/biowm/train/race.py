@@ -21,7 +21,7 @@ _LEAST_WEIGHT = 0.05
 
 @dataclass(frozen=True)
 class RaceRow:
-    """One entrant: multi-step CRPS in standardised link units with its interval by subject, and its weight."""
+    """One entrant: multi-step CRPS in standardised link units with its interval by unit, and its weight."""
 
     name: str
     is_rule: bool
@@ -48,12 +48,19 @@ class Race:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Distances by subject: `to_truth` E|X_m - y| and `apart` E|X_m - X_k|, averaged over what was asked."""
+    """Distances by unit: `to_truth` E|X_m - y| and `apart` E|X_m - X_k|, averaged over what was asked.
+
+    A unit is what is split as a whole: a subject, or the group that it belongs to.
+    """
 
     names: tuple[str, ...]
     is_rule: tuple[bool, ...]
-    to_truth: Float[np.ndarray, "s m"]
-    apart: Float[np.ndarray, "s m m"]
+    to_truth: Float[np.ndarray, "u m"]
+    apart: Float[np.ndarray, "u m m"]
+
+    def alone(self) -> Float[np.ndarray, "u m"]:
+        """The CRPS of each entrant by itself."""
+        return self.to_truth - 0.5 * np.einsum("umm->um", self.apart)
 
 
 @jax.jit
@@ -77,12 +84,15 @@ def score_sheet(
     truth: Float[np.ndarray, "q h d"],
     horizon: Int[np.ndarray, "q h"],
     subject: Int[np.ndarray, " q"],
+    unit: Int[np.ndarray, " q"] | None = None,
     chunk: int = 512,
 ) -> Sheet:
     """Distances of all entrants on the same questions (standardised link units).
 
-    Every (subject, horizon, channel) has the same say: readings are averaged within it first.
+    Readings are averaged within each (subject, horizon, channel), these within each subject, and subjects within the
+    `unit` of their questions (default: each is its own).
     """
+    unit = subject if unit is None else unit
     q, h, d = np.nonzero(np.isfinite(truth) & (horizon >= 0)[:, :, None])
     flat_truth = truth[q, h, d]
     m = len(draws)
@@ -95,12 +105,14 @@ def score_sheet(
         to_truth[:, rows], apart[:, :, rows] = np.asarray(a)[:, : len(rows)], np.asarray(c)[..., : len(rows)]
     cell = np.stack([subject[q], horizon[q, h], d], axis=1)
     cells, index, count = np.unique(cell, axis=0, return_inverse=True, return_counts=True)
-    ids, who = np.unique(cells[:, 0], return_inverse=True)
-    share = 1.0 / count[index] / np.bincount(who)[who[index]]
-    a_s, c_s = np.zeros((len(ids), m)), np.zeros((len(ids), m, m))
-    np.add.at(a_s, who[index], (to_truth * share).T)
-    np.add.at(c_s, who[index], np.moveaxis(apart * share, -1, 0))
-    return Sheet(names, is_rule, a_s, c_s)
+    who = np.unique(cells[:, 0], return_inverse=True)[1]
+    first = np.unique(subject[q], return_index=True)[1]  # a question of each of these subjects
+    _, row, size = np.unique(unit[q][first], return_inverse=True, return_counts=True)
+    share = 1.0 / count[index] / np.bincount(who)[who[index]] / size[row[who[index]]]
+    a_u, c_u = np.zeros((len(size), m)), np.zeros((len(size), m, m))
+    np.add.at(a_u, row[who[index]], (to_truth * share).T)
+    np.add.at(c_u, row[who[index]], np.moveaxis(apart * share, -1, 0))
+    return Sheet(names, is_rule, a_u, c_u)
 
 
 def weigh(sheet: Sheet, entrants: Sequence[int] | None = None) -> Float[np.ndarray, " m"]:
@@ -108,22 +120,22 @@ def weigh(sheet: Sheet, entrants: Sequence[int] | None = None) -> Float[np.ndarr
 
     A member that by itself is clearly worse than the best one stays only if the blend is clearly better with it: else
     a few odd subjects, whom hardly anybody foresees, would buy weight for whoever says that anything may happen.
-    Clearly: the 95 % interval of the difference, paired by subject.
+    Clearly: the 95 % interval of the difference, paired by unit.
     """
     chosen = list(range(len(sheet.names)) if entrants is None else entrants)
     if not chosen:
         return np.zeros(len(sheet.names))
     to_truth, apart = sheet.to_truth[:, chosen], sheet.apart[:, chosen][:, :, chosen]
 
-    def losses(w: Float[np.ndarray, " m"]) -> Float[np.ndarray, " s"]:
-        return to_truth @ w - 0.5 * np.einsum("m,smk,k->s", w, apart, w)
+    def losses(w: Float[np.ndarray, " m"]) -> Float[np.ndarray, " u"]:
+        return to_truth @ w - 0.5 * np.einsum("m,umk,k->u", w, apart, w)
 
     def best_of(live: list[int]) -> Float[np.ndarray, " m"]:
         w = np.zeros(len(chosen))
         w[live] = pool(to_truth.mean(0)[live], apart.mean(0)[np.ix_(live, live)])
         return w
 
-    alone = to_truth - 0.5 * np.einsum("smm->sm", apart)
+    alone = sheet.alone()[:, chosen]
     best = alone[:, alone.mean(0).argmin()]
     poor = {i for i in range(len(chosen)) if _clearly(alone[:, i] - best)}
     live = list(range(len(chosen)))
@@ -141,7 +153,7 @@ def weigh(sheet: Sheet, entrants: Sequence[int] | None = None) -> Float[np.ndarr
         live.remove(min(costs, key=lambda i: costs[i]))
 
 
-def _clearly(excess: Float[np.ndarray, " s"]) -> bool:
+def _clearly(excess: Float[np.ndarray, " u"]) -> bool:
     """Whether the 95 % interval of the mean lies above 0."""
     n = len(excess)
     return n > 1 and bool(excess.mean() > t.ppf(0.975, n - 1) * excess.std(ddof=1) / np.sqrt(n))
@@ -185,7 +197,7 @@ def _simplex(a: np.ndarray, C: np.ndarray) -> np.ndarray:
 def run_race(sheet: Sheet) -> Race:
     """Rank the entrants and find the blend, with and without the simple rules."""
     a, C = sheet.to_truth.mean(0), sheet.apart.mean(0)
-    own = sheet.to_truth - 0.5 * np.einsum("smm->sm", sheet.apart)
+    own = sheet.alone()
     free = np.flatnonzero(~np.array(sheet.is_rule))
     w, w_free = weigh(sheet), weigh(sheet, free.tolist())
     error = 1.96 * own.std(0, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.full(own.shape[1], np.inf)

@@ -136,7 +136,36 @@ def test_every_subject_horizon_and_channel_has_the_same_say():
         np.testing.assert_allclose(sheet.apart[row], np.mean([c[1] for c in cells], axis=0), rtol=1e-5)
 
 
-def test_intervals_are_over_subjects():
+def test_subjects_of_one_unit_are_one_row_and_alone_as_before():
+    """Unit 7: the mean of its subjects 0 and 2, however often each is asked; units of one subject change no bit."""
+    draws, truth, horizon, _ = contest(5, n=6)
+    subject = np.array([0, 0, 1, 2, 3])
+    by_subject, same, by_unit = (
+        score_sheet(("a", "b", "c"), (False, True, True), draws, truth, horizon, subject, unit)
+        for unit in (None, np.array([4, 4, 5, 6, 9]), np.array([7, 7, 3, 7, 8]))
+    )
+    for name in ("to_truth", "apart"):
+        rows = getattr(by_subject, name)
+        np.testing.assert_array_equal(getattr(same, name), rows)
+        np.testing.assert_allclose(getattr(by_unit, name), [rows[1], (rows[0] + rows[2]) / 2, rows[3]], rtol=1e-12)
+
+
+def test_a_few_odd_units_buy_no_weight_however_many_subjects_they_have():
+    """Twelve odd subjects of 40 are evidence; as subjects of one family they are one odd unit."""
+    rng = np.random.default_rng(0)
+    truth = 0.1 * rng.normal(size=(40, 1, 1))
+    truth[:12] = 12.0
+    draws = [np.tile(0.1 * rng.normal(size=(1, 200, 1, 1)), (40, 1, 1, 1)), np.full((40, 200, 1, 1), 12.0)]
+    who, horizon = np.arange(40), np.zeros((40, 1), int)
+    family = np.maximum(who - 11, 0)
+    apart, together = (
+        score_sheet(("sharp", "odd"), (False, True), draws, truth, horizon, who, unit) for unit in (who, family)
+    )
+    assert weigh(apart)[1] > 0.1
+    assert weigh(together).tolist() == [1.0, 0.0]
+
+
+def test_intervals_are_over_units():
     to_truth = np.array([[1.0, 2.0], [3.0, 2.0], [2.0, 2.0], [2.0, 2.0]])
     sheet = Sheet(("a", "b"), (False, True), to_truth, np.zeros((4, 2, 2)))
     a, b = sorted(run_race(sheet).rows, key=lambda r: r.name)
