@@ -4,10 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from biowm.core.forecast import Queries
+from biowm.core.path import Path
 from biowm.core.schedule import entries
+from biowm.core.spec import WorldSpec
 from biowm.evaluate.metrics import interval
-from biowm.evaluate.tasks import _ar
+from biowm.evaluate.tasks import _ar, ias
 from biowm.evaluate.tasks.ias import SPEC, Fold, Ias, Problem, _path, _queries, _stacked, _visits
+from biowm.train.fitted import Fitted
+from biowm.train.race import Race, RaceRow
 
 
 def table(patient: int, psa: list[float], on: list[float], day: list[float]) -> pd.DataFrame:
@@ -82,3 +87,28 @@ def test_scores_are_the_errors_of_the_forecast_by_patient():
     got = interval(scores["h3", "rmse"])
     assert got.value == pytest.approx(np.sqrt(np.mean(apart**2)))
     assert got.n == len(apart)
+
+
+def test_only_the_blend_is_drawn_where_only_the_blend_is_shown(monkeypatch: pytest.MonkeyPatch):
+    """Rules without weight are drawn under the treatment given, for their own rows, and not again."""
+    drawn: list[str] = []
+
+    def draw(world: str, tests: Path, queries: Queries, **how: object) -> np.ndarray:
+        drawn.append(world)
+        return np.ones((len(queries.subject), 2, queries.times.shape[1], 1))
+
+    class Fake(Fitted):
+        def __init__(self, problem: Problem, fold: Fold, spec: WorldSpec):
+            suffix = "" if spec.actions else " blind"
+            race = Race((RaceRow("mixed", False, 1.0, 1.0, 1.0, 1.0),), 0.0, "mean", 1.0, ())
+            known = {"spec": spec, "race": race, "members": {n: n + suffix for n in ("mean", "ridge", "mixed")}}
+            for name, value in known.items():
+                object.__setattr__(self, name, value)
+
+    monkeypatch.setattr(ias, "forecast", draw)
+    monkeypatch.setattr(ias, "fit_world", Fake)
+    monkeypatch.setattr(ias, "_reference", lambda *args: ())
+    monkeypatch.setattr(ias, "_forecasts", lambda answers, name: ())
+    problem = Problem((_visits(GAPPED),) * 3, (_path(GAPPED),) * 3, (Fold((0,), (1, 2)),), 0, 2)
+    list(Ias().contend(problem))
+    assert drawn == ["mean", "ridge", "mixed", "mixed", "mixed blind"]

@@ -106,9 +106,9 @@ class Ias(Task[Problem, Prediction]):
         answers = _answers(problem, fits)
         for name in (*_MEMBERS, "world", "world:no-rules"):
             yield Answer(name, _role(name), _forecasts(answers, name))
-        yield Answer("world:shuffled", "ours", _forecasts(_answers(problem, fits, swap=True), "world"))
+        yield Answer("world:shuffled", "ours", _forecasts(_answers(problem, fits, blend=True, swap=True), "world"))
         blind = [fit_world(problem, fold, replace(SPEC, actions=())) for fold in problem.folds]
-        yield Answer("world:no-action", "ours", _forecasts(_answers(problem, blind), "world"))
+        yield Answer("world:no-action", "ours", _forecasts(_answers(problem, blind, blend=True), "world"))
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
         """Tallies by patient at 1, 3, 6 and 12 visits ahead."""
@@ -179,22 +179,22 @@ def _reference(rule: str, problem: Problem, fold: Fold) -> tuple[Forecast, ...]:
 
 @dataclass(frozen=True)
 class Answers:
-    """What every member of one fold's fit says of its test patients: draws of PSA at the leads."""
+    """What members of one fold's fit say of its test patients: draws of PSA at the leads."""
 
     fitted: Fitted
     draws: Mapping[str, Float[np.ndarray, "q n h 1"]]
     leads: Float[np.ndarray, "q h"]
 
 
-def _answers(problem: Problem, fits: Sequence[Fitted], swap: bool = False) -> list[Answers]:
-    """The answers of every fold; `swap`: of the blend alone, under the treatment of other test patients."""
+def _answers(problem: Problem, fits: Sequence[Fitted], *, blend: bool = False, swap: bool = False) -> list[Answers]:
+    """The answers of every fold; `blend`: of its members alone; `swap`: under the treatment of other test patients."""
     found = []
     for fold, fitted in zip(problem.folds, fits, strict=True):
         tests = _stacked(problem, fold.test, fitted.spec)
         queries = _queries([problem.visits[i] for i in fold.test], tests)
         plans = _swapped(tests, queries, problem.seed) if swap else None
         asked = functools.partial(forecast, key=jax.random.key(problem.seed), draws=problem.draws, plans=plans)
-        members = {name: fitted.members[name] for name in (fitted.race.weights() if swap else fitted.members)}
+        members = {name: fitted.members[name] for name in (fitted.race.weights() if blend else fitted.members)}
         draws = {name: asked(world, tests, queries) for name, world in members.items()}
         found.append(Answers(fitted, draws, queries.times - tests.t[queries.subject, queries.origin][:, None]))
     return found
