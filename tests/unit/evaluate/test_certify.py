@@ -110,10 +110,13 @@ def test_the_best_rule_is_named_and_must_be_met(exam):
     assert "best simple rule (trend)" in worse.detail
 
 
-@pytest.mark.parametrize("factor", [0.4, 3.0])
-def test_bands_that_are_too_narrow_or_too_wide_fail(exam, factor, others):
+@pytest.mark.parametrize(("factor", "side", "other"), [(0.4, "narrow", "wide"), (3.0, "wide", "narrow")])
+def test_bands_that_are_too_narrow_or_too_wide_fail_and_the_side_is_said(exam, factor, side, other, others):
     verdict = calibration.check(exam(promised=promise(Decay(), others, HORIZONS, factor)))
     assert verdict.status == "failed"
+    assert "bands promise to hold 0.9 of" in verdict.detail
+    assert f"too {side}" in verdict.detail
+    assert f"too {other}" not in verdict.detail
 
 
 def test_wide_bands_cannot_hide_behind_a_bad_point_forecast(exam, others):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -144,9 +145,34 @@ def test_a_plan_names_goal_limits_and_the_promise_without_a_guarantee():
         promise=Interval(50.0, 40.0, 60.0, 20),
     )  # fmt: skip
     text = _texts(figure)
-    for words in ("minimise mean cpa", "psa <= 10", "cpa <= 250", "promised 50.0 (40.0 to 60.0)", "no guarantee"):
+    for words in (
+        "minimise mean cpa",
+        "psa <= 10",
+        "cpa <= 250",
+        "by models that did not plan: 50.0 (40.0 to 60.0)",
+        "no guarantee",
+    ):
         assert words in text
     assert figure.axes[0].get_ylim()[1] > 10.0
+
+
+def test_medians_and_truths_are_shown_whole_beside_a_band_that_reaches_far():
+    plan, wide = _scene("plan", 1.0), _scene("as before", 10.0)
+    wide.futures.high[:] = 1e4
+    known = figures.Scene("plan", plan.futures, plan.plan, np.full((3, 2), 0.2))
+    low, high = figures.plan_figure(_history(), known, [wide]).axes[0].get_ylim()
+    assert 0.1 < low < 0.2
+    assert high > wide.futures.median[:, 0].max()
+
+
+def test_zeros_without_a_floor_do_not_flatten_a_log_axis():
+    scene = _scene("treat", 1.0)
+    spec = dataclasses.replace(SPEC, channels=(Channel("psa", "ng/mL", "log"), SPEC.channels[1]))
+    futures = dataclasses.replace(scene.futures, spec=spec)
+    history = _history()
+    history.x[2, 0] = 0.0
+    figure = figures.trajectory(history, dataclasses.replace(scene, futures=futures))
+    assert figure.axes[0].get_ylim()[0] > 1e-2
 
 
 def test_a_history_without_readings_and_one_reading_can_be_drawn():
@@ -164,9 +190,11 @@ RACE = [
 
 
 def test_the_verdict_says_who_won_first():
-    assert figures.verdict(RACE) == "Best: mixed, 20.0 % below the best simple rule, ridge"
+    assert figures.verdict(RACE) == "Best: mixed, error 20 % below the best simple rule, ridge"
     close = [*RACE[1:], Standing("mixed", False, 0.24, 0.2, 0.28, 0.5)]
-    assert figures.verdict(close).endswith("their intervals overlap")
+    assert (
+        figures.verdict(close) == "Best: mixed, error 4.0 % below the best simple rule, ridge; their intervals overlap"
+    )
     assert figures.verdict(RACE[1:]) == "A simple rule wins: ridge"
     assert "no simple rule" in figures.verdict(RACE[:1])
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from biowm.core.interval import Interval, Row
 from biowm.core.record import Record
-from biowm.evaluate.reports.html import Section, Table, metrics, page
+from biowm.evaluate.reports.html import Section, Table, by_horizon, page
 from biowm.evaluate.reports.style import number
 
 RECORD = Record("fit", {"visits.csv": "ab" * 32}, {}, 7, versions={"biowm": "0.1.0"}, time="2026-01-01T00:00:00+00:00")
@@ -63,10 +63,16 @@ def test_the_footer_says_what_it_was_made_from_and_that_it_is_no_medical_device(
 
 
 def test_numbers_come_with_their_intervals_and_our_rows_stand_out():
-    table = metrics(
-        [Row("world", "ours", "h3", "crps", 0.5, 0.4, 0.6, 12), Row("ridge", "baseline", "h3", "crps", 1, 0, 2, 12)]
+    table = by_horizon(
+        [
+            Row("ridge", "baseline", "next", "crps", 1, 0, 2, 12),
+            Row("ridge", "baseline", "h3", "crps", 1, 0, 2, 12),
+            Row("world", "ours", "h3", "crps", 0.5, 0.4, 0.6, 12),
+        ]
     )
-    assert table.strong == {0}
+    assert table.head == ("model", "next (n = 12)", "h3 (n = 12)")
+    assert table.rows[1] == ("world", "", Interval(0.5, 0.4, 0.6, 12))
+    assert table.strong == {1}
     text = _page(Section("Metrics", table=table))
     assert "0.500 <small>(0.400 to 0.600)</small>" in text
     assert text.count('class="strong"') == 1

@@ -13,6 +13,7 @@ from biowm.core.record import Record
 from biowm.evaluate.certify import Report
 from biowm.evaluate.reports.figures import Scene, comparison, ranking, to_svg, verdict
 from biowm.evaluate.reports.html import Section, Table, page
+from biowm.evaluate.reports.words import CRPS, ENTRANTS, GATES
 from biowm.plan.result import describe
 from biowm.plan.whatif import schedule_of
 from biowm.train.fitted import Fitted
@@ -36,11 +37,13 @@ def write(
         save(figure, folder / f"{name}.png")
     sections = [
         Section("The cohort", _cohort_text()),
-        Section("The race: learned worlds against simple rules", (_weights(fitted),), to_svg(pictures["ranking"])),
+        Section("The race: learned worlds against simple rules", (_weights(fitted), CRPS, *ENTRANTS),
+                to_svg(pictures["ranking"]), "Lower is better; bars are 95 % intervals over patients."),
         Section("What if: chemotherapy alone, beside what was given", _what_if_text(told), to_svg(pictures["what_if"]),
-                "Dashed: what the simulator says of this very patient.", _errors(told)),
-        Section("A plan, and what it really does", _plan_text(plan), to_svg(pictures["plan"]) if plan.found else ""),
-        Section("The gates", (), table=_gates(gates)),
+                "Dashed: what the simulator says of this very patient. Hollow dots were not used.", _errors(told)),
+        Section("A plan, and what it really does", _plan_text(plan), to_svg(pictures["plan"]) if plan.found else "",
+                "Dashed: what the simulator says. Hollow dots: what came of the treatment that was given instead."),
+        Section("The gates", _gates_text(fitted), table=_gates(gates)),
     ]  # fmt: skip
     record = Record("certify", gates.record.inputs, {"demo": "tumour"}, seed, (fitted.record.id, gates.record.id))
     text = page("Demo: tumours under chemotherapy and radiotherapy", f"{verdict(fitted.race.rows)}.", sections, record)
@@ -55,11 +58,14 @@ def summary(fitted: Fitted, told: WhatIf, plan: Planned, gates: Report) -> list[
         f"{verdict(fitted.race.rows)}. {_weights(fitted)}",
         "",
         *_what_if_text(told),
+        f"Error of the median path, mean over {AHEAD:g} d and {told.contenders[0].error.n} patients:",
         *(f"  {c.name}: {_error(c.error)}" for c in told.contenders),
         "",
         *_plan_text(plan),
         "",
         "Gates: " + ", ".join(f"{name} {v.status.replace('_', ' ')}" for name, v in gates.verdicts.items()),
+        *(f"  {name}: {v.detail}" for name, v in gates.verdicts.items() if v.status != "passed"),
+        *_gates_text(fitted),
     ]
 
 
@@ -75,8 +81,8 @@ def _what_if(asked: api.Question, told: WhatIf) -> Figure:
 
 def _cohort_text() -> tuple[str, ...]:
     return (
-        f"{PATIENTS} simulated patients; doctors treat large tumours more often (confounding gamma {GAMMA:g}), and "
-        f"volume is read every {SCAN} days.",
+        f"{PATIENTS} simulated patients; doctors treat large tumours more often (strength of confounding, gamma: "
+        f"{GAMMA:g}, on a scale of 0 to 4), and volume is read every {SCAN} days.",
         "The equations are not given to the model: it gets the table cohort.csv and study.yaml, as any user would.",
     )
 
@@ -84,7 +90,7 @@ def _cohort_text() -> tuple[str, ...]:
 def _weights(fitted: Fitted) -> str:
     weights = ", ".join(f"{name} {w:.2f}" for name, w in fitted.race.weights().items())
     rules = f"{fitted.race.rules_weight:.2f} on simple rules"
-    return f"Best simple rule: {fitted.race.best_rule}. Weights of the blend: {weights} ({rules})."
+    return f"Best simple rule: {fitted.race.best_rule}. Weights of the blend, which is the world: {weights} ({rules})."
 
 
 def _what_if_text(told: WhatIf) -> tuple[str, ...]:
@@ -93,7 +99,6 @@ def _what_if_text(told: WhatIf) -> tuple[str, ...]:
         f"What if, from day {NOW:g} on, chemotherapy is given every day and radiotherapy no more ({', '.join(DO)})?",
         f"The simulator knows the answer for each of {share.n} held-out patients: the true path lies in the world's "
         f"90 % band all the way for {share.value:.0%} of them [{share.low:.0%}, {share.high:.0%}].",
-        f"Absolute error of the median path, mean over {AHEAD:g} d:",
     )
 
 
@@ -104,7 +109,9 @@ def _error(found: Interval) -> str:
 def _errors(told: WhatIf) -> Table:
     rows = tuple((c.name, c.error, c.joint90) for c in told.contenders)
     return Table(
-        ("model", "mean absolute error, cm3 (95 % interval)", "whole path inside the 90 % band"), rows, frozenset({0})
+        ("model", f"error of the median, mean over {AHEAD:g} d, cm³ (95 % interval)", "whole path inside 90 % band"),
+        rows,
+        frozenset({0}),
     )
 
 
@@ -112,13 +119,25 @@ def _plan_text(plan: Planned) -> tuple[str, ...]:
     refused = [f"No plan for {patient}: {why}." for patient, why in plan.refused.items()]
     if plan.found is None:
         return tuple(refused)
+    said, where = plan.found.promise, ""
+    if said is not None:
+        where = f", {'inside' if said.low <= plan.outcome <= said.high else 'outside'} the interval promised"
     truth = (
-        f"In truth the plan leaves {plan.outcome:.3g} cm3 on day {NOW + AHEAD:g}; without treatment it would be "
+        f"In truth the plan leaves {plan.outcome:.3g} cm3 on day {NOW + AHEAD:g}{where}; without treatment it would be "
         f"{plan.untreated:.3g} cm3."
     )
-    return (*refused, f"Patient {plan.patient}:", *describe(plan.found).splitlines(), truth)
+    return (*refused, f"Patient {plan.patient}:\n{describe(plan.found)}", truth)
+
+
+def _gates_text(fitted: Fitted) -> tuple[str, ...]:
+    ahead = [f"{n} is {v * SCAN:g} d" for n, v in zip(fitted.horizons.labels(), fitted.horizons.values, strict=True)]
+    return (
+        f"Horizons count scans: {', '.join(ahead)} ahead.",
+        f"The bands are calibrated on {fitted.calibration.subjects} patients, with a world that learned from fewer "
+        "than the one that is kept: that tends to make them too wide, which is to say cautious.",
+    )
 
 
 def _gates(gates: Report) -> Table:
-    rows = tuple((name, v.status.replace("_", " "), v.detail) for name, v in gates.verdicts.items())
-    return Table(("gate", "verdict", "what was found"), rows)
+    rows = tuple((n, GATES.get(n, ""), v.status.replace("_", " "), v.detail) for n, v in gates.verdicts.items())
+    return Table(("gate", "question", "verdict", "what was found"), rows)

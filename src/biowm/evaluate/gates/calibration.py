@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -32,8 +33,7 @@ def check(exam: Exam) -> Verdict:
     rule = "ridge" if "ridge" in exam.rules else exam.best_rule()
     width = ratio(*(exam.area(_scores(exam, name, level)) for name in ("world", rule)), seed=exam.seed)
     missed = [name for name, c in held.items() if not c.low <= level <= c.high]
-    said = [f"{name} {c.value:.2f} [{c.low:.2f}, {c.high:.2f}]" for name, c in held.items()]
-    said.append(f"interval score {width.value:.3f} [{width.low:.3f}, {width.high:.3f}] of {rule} + conformal")
+    costs = f"interval score {width.value:.3f} [{width.low:.3f}, {width.high:.3f}] of {rule} + conformal"
     evidence = {
         "level": level,
         "coverage": {name: asdict(c) for name, c in held.items()},
@@ -42,7 +42,19 @@ def check(exam: Exam) -> Verdict:
         "pit": dict(zip(exam.horizons.labels(), _pit(exam), strict=True)),
     }
     status = "failed" if missed or width.low > 1 else "passed"
-    return Verdict(status, longest, "; ".join(said), exam.record("calibration", evidence))
+    return Verdict(status, longest, f"{_said(held, level)}; {costs}", exam.record("calibration", evidence))
+
+
+def _said(held: Mapping[str, Interval], level: float) -> str:
+    """Which bands hold what they promise, and on which side the others miss it."""
+    sides = {
+        "too narrow, they hold less often": [name for name, c in held.items() if c.high < level],
+        "too wide, they hold more often": [name for name, c in held.items() if c.low > level],
+        "as promised": [name for name, c in held.items() if c.low <= level <= c.high],
+    }
+    found = {name: f"{name} {c.value:.2f} [{c.low:.2f}, {c.high:.2f}]" for name, c in held.items()}
+    parts = [f"{side}: {', '.join(found[name] for name in names)}" for side, names in sides.items() if names]
+    return "; ".join([f"bands promise to hold {level:g} of the readings and of the paths", *parts])
 
 
 def _coverages(exam: Exam, level: float) -> dict[str, Interval]:

@@ -13,10 +13,9 @@ from biowm.models.trunks.mechanism_found import equations_in, estimates
 from biowm.train.fitted import Fitted
 
 from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory, verdict
-from .html import Cell, Section, Table, metrics, page
+from .html import Cell, Section, Table, by_horizon, page
 from .style import number
-
-_SHOWN = ("crps", "mae", "coverage90", "joint90", "interval_score")
+from .words import CRPS, ENTRANTS, METRICS
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,11 @@ def fit_report(fitted: Fitted, examples: Sequence[Example]) -> str:
             "The race",
             (
                 "Variants of the world and simple rules, scored by multi-step CRPS on held-out training subjects at "
-                f"{', '.join(fitted.horizons.labels())}.",
+                f"{', '.join(fitted.horizons.labels())}. {_ahead(fitted)}",
+                CRPS,
                 f"Weights of the blend: {weights}. The simple rules hold {100 * race.rules_weight:.0f} % of it; the "
                 f"best of them is {race.best_rule}.",
+                *ENTRANTS,
             ),
             to_svg(ranking(race.rows, unit="standardised link units")),
             "Lower is better; bars are 95 % intervals over subjects.",
@@ -50,18 +51,29 @@ def fit_report(fitted: Fitted, examples: Sequence[Example]) -> str:
         *_trust(fitted),
         *[_example(e) for e in examples],
         _support(fitted),
+        *_numbers(fitted),
     ]
-    if fitted.rows:
-        shown = [r for r in fitted.rows if r.metric in _SHOWN]
-        sections.append(Section("Held-out subjects, in numbers", (_who(fitted),), table=metrics(shown)))
     return page(f"{fitted.spec.name}: fitted world", verdict(race.rows), sections, fitted.record)
 
 
-def _who(fitted: Fitted) -> str:
+def _ahead(fitted: Fitted) -> str:
+    counted = fitted.horizons.kind == "readings"
+    return "Horizons count readings: next is the one to come, h3 the third." if counted else ""
+
+
+def _numbers(fitted: Fitted) -> list[Section]:
+    """A table for each metric of the held-out subjects: a line a model, a column a horizon."""
     n = 0 if fitted.cohort is None else sum(s == "test" for s in fitted.cohort.split)
-    return (
-        f"{n} subjects that nothing was fitted on. Errors are in standardised link units, intervals are over subjects."
+    who = (
+        f"{n} subjects that nothing was fitted on; 95 % intervals are over subjects. world is the blend that was "
+        "fitted, world:no-rules the same without the simple rules."
     )
+    sections = []
+    for metric, (heading, meaning) in METRICS.items():
+        if rows := [r for r in fitted.rows if r.metric == metric]:
+            text = (meaning,) if sections else (who, meaning)
+            sections.append(Section(f"Held-out subjects: {heading}", text, table=by_horizon(rows)))
+    return sections
 
 
 def _equations(fitted: Fitted) -> list[Section]:

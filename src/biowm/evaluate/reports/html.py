@@ -26,7 +26,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a report: a heading, paragraphs of plain text, a picture (SVG from `to_svg`) and a table."""
+    """One part of a report: a heading, paragraphs of plain text, a picture (SVG from `to_svg`) and a table.
+
+    A line break inside a paragraph is kept.
+    """
 
     heading: str
     text: tuple[str, ...] = ()
@@ -35,11 +38,13 @@ class Section:
     table: Table | None = None
 
 
-def metrics(rows: Sequence[Row]) -> Table:
-    """Report rows as a table, one line a row, ours in bold."""
-    cells = tuple((r.name, r.role, r.split, r.metric, Interval(r.value, r.low, r.high, r.n), r.n) for r in rows)
-    ours = frozenset(i for i, r in enumerate(rows) if r.role == "ours")
-    return Table(("row", "role", "split", "metric", "value (95 % interval)", "n"), cells, ours)
+def by_horizon(rows: Sequence[Row]) -> Table:
+    """Rows of one metric as a table: a line for each model, ours in bold, and a column for each horizon."""
+    names, splits = list(dict.fromkeys(r.name for r in rows)), {r.split: r.n for r in rows}
+    found = {(r.name, r.split): Interval(r.value, r.low, r.high, r.n) for r in rows}
+    cells = tuple((name, *(found.get((name, split), "") for split in splits)) for name in names)
+    ours = frozenset(names.index(r.name) for r in rows if r.role == "ours")
+    return Table(("model", *(f"{split} (n = {n})" for split, n in splits.items())), cells, ours)
 
 
 def page(title: str, verdict: str, sections: Sequence[Section], record: Record) -> str:
@@ -79,7 +84,8 @@ def _section(section: Section) -> str:
     parts = [f"<section>\n<h2>{_(section.heading)}</h2>", *(f"<p>{_(text)}</p>" for text in section.text)]
     if section.figure:
         caption = f"<figcaption>{_(section.caption)}</figcaption>" if section.caption else ""
-        parts.append(f'<figure aria-label="{_(section.heading)}">{section.figure}{caption}</figure>')
+        drawn = f'<div class="wide">{section.figure}</div>'
+        parts.append(f'<figure aria-label="{_(section.heading)}">{drawn}{caption}</figure>')
     if section.table is not None:
         parts.append(_table(section.table))
     return "\n".join([*parts, "</section>"])

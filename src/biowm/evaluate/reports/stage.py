@@ -61,9 +61,13 @@ def stage_of(history: Path, scenes: tuple[Scene, ...], now: float | None, bounds
 
 def label(item: Channel | ActionCard) -> str:
     """The name with its unit."""
-    unit = item.unit.replace("**", "^").replace("^2", "²").replace("^3", "³")
-    unit = "" if unit in ("", "dimensionless", "1") else f" ({unit})"
-    return f"{item.name}{unit}"
+    unit = printed(item.unit)
+    return f"{item.name} ({unit})" if unit else item.name
+
+
+def printed(unit: str) -> str:
+    """A unit as it is printed: cm³ for cm^3, nothing for a number without unit."""
+    return "" if unit in ("dimensionless", "1") else unit.replace("**", "^").replace("^2", "²").replace("^3", "³")
 
 
 def draw_bound(ax: Axes, bound: Bound, colour: str = VERDICTS["outside"]) -> None:

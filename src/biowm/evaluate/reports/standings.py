@@ -47,8 +47,9 @@ def verdict(rows: Sequence[Standing]) -> str:
     if not rules:
         return f"Best: {best.name} (no simple rule was in the race)"
     rule = min(rules, key=lambda r: r.crps)
-    gain = f"{100 * (1 - best.crps / rule.crps):.1f} % below the best simple rule, {rule.name}"
-    return f"Best: {best.name}, {gain}" + ("; their intervals overlap" if best.high >= rule.low else "")
+    gain = 100 * (1 - best.crps / rule.crps)
+    below = f"error {gain:.{0 if gain >= 10 else 1}f} % below the best simple rule, {rule.name}"
+    return f"Best: {best.name}, {below}" + ("; their intervals overlap" if best.high >= rule.low else "")
 
 
 @styled

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from biowm.core.interval import Interval
 from biowm.core.path import Path
 
-from .stage import Bound, Scene, Stage, draw_bound, label, stage_of
+from .stage import Bound, Scene, Stage, draw_bound, label, printed, stage_of
 from .strips import given, strip
 from .style import INK, MUTED, SCENES, VERDICTS, grid, log_axis, new_figure, number, styled
 
@@ -54,8 +54,8 @@ def plan_figure(
     """
     title = f"Plan: {goal}" if goal else "Plan"
     if promise is not None:
-        value = f"{number(promise.value)} ({number(promise.low)} to {number(promise.high)}) {unit}".strip()
-        title += f"\npromised {value}, no guarantee"
+        value = f"{number(promise.value)} ({number(promise.low)} to {number(promise.high)}) {printed(unit)}".strip()
+        title += f"\nby models that did not plan: {value}, no guarantee"
     return _draw(history, (scene, *references), now, tuple(bounds), title)
 
 
@@ -124,24 +124,28 @@ def _future(ax: Axes, scene: Scene, j: int, colour: str, last: float | None) -> 
 
 
 def _limits(ax: Axes, stage: Stage, j: int, seen: Float[np.ndarray, " n"]) -> None:
-    """Show readings, medians and truths whole, and of the bands what does not flatten them."""
+    """Show readings, medians and truths whole (a log axis: six decades of them), of the bands what does not flatten."""
     channel = stage.scenes[0].futures.spec.channels[j]
+    log = channel.link == "log"
     lines = [seen, *(s.futures.median[:, j] for s in stage.scenes)]
     lines += [s.truth[:, j] for s in stage.scenes if s.truth is not None]
     lines += [np.array([b.value]) for b in stage.bounds if b.name == channel.name]
+    drawn = np.concatenate(lines)
     bands = np.concatenate([np.r_[s.futures.low[:, j], s.futures.high[:, j]] for s in stage.scenes])
-    least = max(channel.floor, 1e-3 * max(float(np.nanmax(bands)), 1e-12)) if channel.link == "log" else -np.inf
+    if log and channel.floor == 0 and (drawn > 0).any():
+        drawn = drawn[drawn > 0]  # a log axis has no place for zero
+    least = max(channel.floor, 1e-6 * float(np.nanmax(drawn)), 1e-12) if log else -np.inf
 
     def forth(values: np.ndarray) -> np.ndarray:
         values = values[np.isfinite(values)]
-        return np.log10(np.maximum(values, least)) if channel.link == "log" else values
+        return np.log10(np.maximum(values, least)) if log else values
 
-    core, wide = forth(np.concatenate(lines)), forth(bands)
+    core, wide = forth(drawn), forth(bands)
     low, high = float(core.min()), float(core.max())
-    room = max(high - low, 0.3 if channel.link == "log" else 0.05 * max(abs(high), 1e-9))
+    room = max(high - low, 0.3 if log else 0.05 * max(abs(high), 1e-9))
     low, high = max(float(wide.min(initial=low)), low - room), min(float(wide.max(initial=high)), high + room)
     low, high = min(low, float(core.min())) - 0.06 * room, max(high, float(core.max())) + 0.06 * room
-    if channel.link == "log":
+    if log:
         ax.set_ylim(10**low, 10**high)
     else:
         ax.set_ylim(max(low, channel.low) if channel.low is not None else low, high)

@@ -1,0 +1,30 @@
+"""What the words of a report mean, for readers who have not met them."""
+
+from __future__ import annotations
+
+ENTRANTS = (
+    "Learned worlds (blue): mixed is linear dynamics; in brackets what may differ from subject to subject (none: "
+    "nothing; action: the response to treatment; full: everything), and whether the distance from the recent average "
+    "counts (memory). + network: a small neural network corrects its steps. mechanism: equations of the study.",
+    "Simple rules (orange): persistence repeats the last value, mean says the average of the others, trend goes on as "
+    "the subject did, direct is a linear regression for each time ahead, ridge one that is applied step by step, knn "
+    "the nearest past situations.",
+)
+CRPS = (
+    "CRPS is the distance between a forecast with its spread and what came: 0 is perfect, and for a forecast without "
+    "spread it is the absolute error. In standardised link units 1 is the spread (SD) of a channel's readings, after "
+    "the logarithm where the study says so."
+)
+GATES = {
+    "action": "Do treatments move the forecast, and do wrong ones forecast worse?",
+    "calibration": "Do the bands hold as often as they promise, neither less nor more?",
+    "skill": "Is it no worse than the last value and the best simple rule?",
+    "state": "Can a simulation be cut, saved and taken up again unchanged?",
+}
+METRICS = {
+    "crps": ("error of the whole forecast (CRPS)", "Lower is better."),
+    "mae": ("error of the median", "Absolute, in standardised link units; lower is better."),
+    "coverage90": ("inside the 90 % band of that time", "Share of readings; 0.90 is promised."),
+    "joint90": ("inside the 90 % band all the way", "Share of whole paths up to that time; 0.90 is promised."),
+    "interval_score": ("width of the 90 % band, with a penalty for misses", "Interval score; lower is better."),
+}
