@@ -15,13 +15,14 @@ from biowm.core.interval import Interval
 from biowm.core.path import Path
 from biowm.core.record import Record, digest_arrays
 from biowm.core.schedule import Schedule
-from biowm.core.scores import crps, inside_jointly
+from biowm.core.scores import crps
 from biowm.core.world import World
-from biowm.models.scale import fit_scale
-from biowm.train.calibrate import Calibration, band
+from biowm.models.scale import Scale, fit_scale
+from biowm.train.calibrate import Calibration
 from biowm.train.contest import DRAWS
 from biowm.train.horizons import Asked, Horizons, ask
 
+from .bands import Bands
 from .metrics import METRICS, Tally, add, tally
 
 _ORIGINS = 4  # questions about a subject, spread over its readings
@@ -94,34 +95,24 @@ class Exam:
 
     def bands(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The calibrated band at each reading by itself, in standardised link space: low and high [q, r, c]."""
-        return self._band(name, self.asked.leads, "pointwise")
+        return self._bands(name).pointwise()
 
     def path_coverage(self, name: str) -> tuple[Tally, ...]:
-        """At each horizon, whether the path up to it lies in its joint band, over the questions that reach it.
+        """At each horizon, whether the path up to it lies in its joint band, over the questions that reach it."""
+        return self._bands(name).path_coverage(len(self.horizons.values))
 
-        The band is that of the horizon asked for: how long a subject will be read is not known when it is given.
-        """
-        truth, horizon, found = self.scaled(self.asked.truth), self.asked.horizon, []
-        for h in range(len(self.horizons.values)):
-            reach = (horizon >= h).any(1)
-            longest = np.median(self.asked.leads[horizon == h]) if reach.any() else np.inf
-            low, high = self._band(name, np.minimum(self.asked.leads, longest), "joint")
-            upto = (horizon >= 0) & (horizon <= h)
-            held = inside_jointly(low, high, np.where(upto[..., None], truth, np.nan), axis=(1, 2))
-            found.append(tally(METRICS["joint90"], held[reach], self.units[reach]))
-        return tuple(found)
+    def _bands(self, name: str) -> Bands:
+        trust = self.calibrations[name]
+        return Bands(self.world.spec, self._scale(), trust, self.answer(name), self.asked, self.units)
 
-    def _band(
-        self, name: str, leads: Float[np.ndarray, "q r"], kind: Literal["pointwise", "joint"]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        _, low, high = band(self.calibrations[name], self.world.spec, self.answer(name), leads, kind)
-        return self.scaled(low), self.scaled(high)
+    def _scale(self) -> Scale:
+        if "scale" not in self._kept:
+            self._kept["scale"] = fit_scale(self.world.spec, np.asarray(self.paths.x))
+        return self._kept["scale"]
 
     def scaled(self, x: Float[np.ndarray, "*b d"]) -> Float[np.ndarray, "*b c"]:
         """The target channels in standardised link space, so that errors of different channels may be averaged."""
-        if "scale" not in self._kept:
-            self._kept["scale"] = fit_scale(self.world.spec, np.asarray(self.paths.x))
-        return self._kept["scale"].to_z(np.asarray(x))[..., list(self.world.spec.targets)]
+        return self._scale().to_z(np.asarray(x))[..., list(self.world.spec.targets)]
 
     def curve(self, draws: Float[np.ndarray, "q n r d"], metric: str = "crps") -> tuple[Tally, ...]:
         """The tally of `crps`, `mae` or `rmse` at each horizon, over questions and target channels."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as File
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ from biowm.core.forecast import forecast
 from biowm.core.mechanism_units import Declared
 from biowm.core.path import Path, stack, take
 from biowm.core.registry import register
-from biowm.core.scores import crps, inside, inside_jointly, interval_score
+from biowm.core.scores import crps, inside, interval_score
 from biowm.core.spec import WorldSpec
 from biowm.data.splits import folds, units
 from biowm.data.study import load
@@ -33,7 +33,7 @@ from biowm.models.residuals.kernel import with_kernel
 from biowm.models.scale import Scale
 from biowm.models.trunks.em import fit_mixed
 from biowm.models.trunks.variants import configs
-from biowm.train.calibrate import LEVEL, Calibration, band, calibrate
+from biowm.train.calibrate import LEVEL, calibrate
 from biowm.train.candidates import eligible, entrants, spacing_of
 from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, contest, mixture
 from biowm.train.horizons import Asked, Horizons, ask, declared
@@ -43,10 +43,10 @@ from biowm.worlds.patient import tumour
 from biowm.worlds.patient.cohort import PLAIN, cohort
 from biowm.worlds.patient.variants import VARIANTS
 
+from ..bands import Bands
 from ..metrics import METRICS, Metric, Tally, add, given, tally
 from ..task import Answer, Setting, Task
 
-Kind = Literal["joint", "pointwise"]
 # Sets, and the equations that enter the race on them: what anybody would try first on such data.
 _STUDIES: dict[str, str | None] = {"ias": None, "laleh": "gompertz", "parpi": "logistic", "glioma": "radiotherapy"}
 _TUMOURS = {"tumour": PLAIN, **{f"tumour-{name}": world for name, world in VARIANTS.items()}}
@@ -222,11 +222,11 @@ def _score(fold: Fold, chosen: tuple[str, ...]) -> Mapping[tuple[str, str], Tall
     units = np.array(fold.subjects)[fold.tests.queries.subject]
     found: dict[tuple[str, str], Tally] = {}
     for kind, how in (("", trust), ("_raw", raw)):
-        low, high = _edges(fold, how, draws, fold.tests.leads, "pointwise")
+        bands = Bands(spec, scale, how, draws, fold.tests, units)
+        low, high = bands.pointwise()
         losses[f"coverage90{kind}"] = np.where(np.isnan(truth), np.nan, inside(low, high, truth))
         losses[f"interval_score{kind}"] = interval_score(low, high, truth, LEVEL)
-        for h, label in enumerate(labels):
-            counted = _paths_held(fold, how, draws, truth, units, h)
+        for label, counted in zip(labels, bands.path_coverage(len(labels)), strict=True):
             found[f"{fold.sample.name}/{label}", f"joint90{kind}"] = counted
     for h, label in enumerate(labels):
         split, here = f"{fold.sample.name}/{label}", (fold.tests.horizon == h)[..., None]
@@ -239,22 +239,3 @@ def _score(fold: Fold, chosen: tuple[str, ...]) -> Mapping[tuple[str, str], Tall
         one = np.ones(1)
         found[fold.sample.name, f"weight:{part}"] = Tally(_WEIGHT, np.array([fold.subjects[0]]), share * one, one)
     return found
-
-
-def _edges(fold: Fold, trust: Calibration, draws: np.ndarray, leads: np.ndarray, kind: Kind) -> tuple:
-    columns = list(fold.sample.spec.targets)
-    _, low, high = band(trust, fold.sample.spec, draws, leads, kind)
-    return tuple(fold.scale.to_z(edge)[..., columns] for edge in (low, high))
-
-
-def _paths_held(
-    fold: Fold, trust: Calibration, draws: np.ndarray, truth: np.ndarray, units: np.ndarray, h: int
-) -> Tally:
-    """Whether paths that reach horizon h lie, up to it, in its joint band."""
-    horizon = fold.tests.horizon
-    reach = (horizon >= h).any(1)
-    longest = np.median(fold.tests.leads[horizon == h]) if (horizon == h).any() else np.inf
-    low, high = _edges(fold, trust, draws, np.minimum(fold.tests.leads, longest), "joint")
-    upto = ((horizon >= 0) & (horizon <= h))[..., None]
-    held = inside_jointly(low, high, np.where(upto, truth, np.nan), axis=(1, 2))
-    return tally(METRICS["joint90"], held[reach], units[reach])
