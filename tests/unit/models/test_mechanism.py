@@ -16,13 +16,13 @@ from tests.support.tiny import SPEC, tiny_cohort, tiny_material
 from biowm.core.errors import BadInput
 from biowm.core.mechanism import Mechanism, Scalar, parameter, parameters
 from biowm.core.mechanism_units import Declared, wire
-from biowm.core.path import Path, stack
+from biowm.core.path import Path, stack, take
 from biowm.core.rollout import assimilate, at
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, Trait, WorldSpec
 from biowm.models.candidate import material
 from biowm.models.trunks.mechanism import Mechanistic
-from biowm.models.trunks.mechanism_fit import EDGE, edges, first_values, fit_mechanism
+from biowm.models.trunks.mechanism_fit import EDGE, Fit, edges, first_values, fit_mechanism
 from biowm.models.trunks.mechanism_found import estimates, summary
 from biowm.models.trunks.mechanism_futures import fit_futures
 from biowm.models.trunks.mechanism_start import accurate, blank
@@ -119,6 +119,25 @@ def test_a_new_batch_starts_at_the_prior_mean_and_is_less_certain(climbing: Mech
     assert float(new.P[0, 0]) > 2 * float(old.P[0, 0])
 
 
+def without_the_last_site() -> Path:
+    return take(climbers()[0], np.flatnonzero(np.arange(60) % 4 != 3))
+
+
+@pytest.mark.parametrize("fit", [fit_mechanism, fit_futures])
+def test_a_batch_that_nobody_was_trained_on_is_a_new_one(fit: Fit):
+    """The study knows the site, all its subjects were held out: the shifts of the others sum to nothing without it."""
+    paths = without_the_last_site()
+    ready = material(LINE, paths, 1.0, 5.0)
+    world = fit(LINE, ready.frame, paths, Climb(), wire(Declared(Climb(), batch="site"), LINE))
+    np.testing.assert_array_equal(np.isnan(world.shift[:, 0]), [False, False, False, True])
+    np.testing.assert_allclose(jnp.sum(world.shift[:3]), 0.0, atol=1e-5)
+    unmet, new, old = (world.begin(jnp.asarray(traits)) for traits in (jnp.eye(4)[3], jnp.zeros(4), jnp.eye(4)[0]))
+    np.testing.assert_array_equal(unmet.m, new.m)
+    np.testing.assert_array_equal(unmet.P, new.P)
+    np.testing.assert_allclose(unmet.P[0, 0] - old.P[0, 0], world.between[0] ** 2, rtol=1e-4)
+    assert float(world.between[0]) > 0.1
+
+
 def test_a_wild_reading_moves_the_state_and_hardly_the_parameters():
     world, path = burden_world(), tiny_material().paths
     one = jax.tree.map(lambda leaf: leaf[0], path)
@@ -174,6 +193,17 @@ def test_a_parameter_that_runs_off_is_stopped_and_named():
     assert re.match(r"parameter growth ran off and was stopped at .* \[1/d\]: the data do not hold it", up)
     assert down.startswith("parameter kick ran off")
     assert not world.notes
+
+
+def test_futures_name_a_parameter_that_the_steps_were_too_few_for():
+    """From a thousandth of the truth the effect comes too late for growth, which follows it; from near, all arrive."""
+    ready, wiring = tiny_material(), wire(Declared(Burden()), SPEC)
+    far, near = (
+        fit_futures(SPEC, ready.frame, ready.paths, Burden(effect=start), wiring).notes for start in (1e-4, 0.1)
+    )
+    assert len(far) == 1
+    assert re.match(r"parameter growth was still on its way, at 0\.0\d+ \[1/d\], when the steps ended", far[0])
+    assert near == ()
 
 
 def test_futures_find_what_was_simulated_and_keep_new_batches_at_the_mean():

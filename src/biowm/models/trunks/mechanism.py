@@ -50,11 +50,11 @@ class MechanismState(State):
 class Mechanistic(World):
     """A mechanism as a world (see the module).
 
-    `size` is the usual size of each state. `sd` are the spreads of the shifts, `shift` those of the known batches,
-    `between` their spread among batches; `drift` is the sd of the noise of states and idle channels over one spacing,
-    `noise` that of readings (standardised link space); `doubt` is the standard error of the parameters (unbounded
-    scale; NaN where the fit gives none). `substeps` steps of the solver make one step of the world. `notes` say what
-    was odd.
+    `size` is the usual size of each state. `sd` are the spreads of the shifts, `shift` those of the batches (NaN of
+    one that nobody was trained on), `between` their spread among batches; `drift` is the sd of the noise of states and
+    idle channels over one spacing, `noise` that of readings (standardised link space); `doubt` is the standard error of
+    the parameters (unbounded scale; NaN where the fit gives none). `substeps` steps of the solver make one step of the
+    world. `notes` say what was odd.
     """
 
     spec: WorldSpec = eqx.field(static=True)
@@ -75,9 +75,10 @@ class Mechanistic(World):
 
     def begin(self, traits: Float[Array, " s"]) -> MechanismBelief:
         """The prior through the start: usual readings, shifts of the batch (of an unknown one: 0, and wider)."""
-        member = traits[self.wiring.batch[0] : self.wiring.batch[1]]
-        known = jnp.sum(jnp.where(jnp.isnan(member), 0.0, member))
-        centre = jnp.where(jnp.isnan(member), 0.0, member) @ self.shift
+        met = jnp.all(jnp.isfinite(self.shift), axis=1)
+        member = jnp.where(met, jnp.nan_to_num(traits[self.wiring.batch[0] : self.wiring.batch[1]]), 0.0)
+        known = jnp.sum(member)
+        centre = member @ jnp.where(met[:, None], self.shift, 0.0)
         spread = jnp.sqrt(self.sd**2 + jnp.where(known > 0, 0.0, 1.0) * self.between**2)
         e = centre.shape[0]
         mean = jnp.concatenate([centre, self.frame.start_mean])

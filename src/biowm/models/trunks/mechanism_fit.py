@@ -178,13 +178,16 @@ def _batches(world: Mechanistic, walk: Walk, shifts: Float[np.ndarray, "n e"], b
     n = member.sum(0)[:, None]
     shift = np.where(by_batch, member.T @ shifts / (n + within / among), 0.0)
     spread = np.sqrt(np.mean(shift**2 + 1 / (n / within + 1 / among), axis=0))
+    shift = np.where(n > 0, shift, np.nan)
     values = (jnp.asarray(shift, jnp.float32), jnp.asarray(np.where(by_batch, spread, 0.0), jnp.float32))
     return eqx.tree_at(lambda w: (w.shift, w.between), world, values)
 
 
 def _centred(flat: Float[np.ndarray, " h"], world: Mechanistic) -> tuple[Float[np.ndarray, " h"], Mechanistic]:
-    """What all batches share belongs to the parameter, not to their shifts."""
-    mean = np.asarray(jnp.sum(world.shift, 0), np.float64) / max(world.shift.shape[0], 1)
+    """What all batches that were met share belongs to the parameter, not to their shifts."""
+    met = jnp.isfinite(world.shift)
+    total = np.asarray(jnp.sum(jnp.where(met, world.shift, 0.0), 0), np.float64)
+    mean = total / np.maximum(np.asarray(met).sum(0), 1)
     moved, varying = flat.copy(), [i for i, p in enumerate(parameters(world.mechanism).values()) if p.varies != "no"]
     moved[varying] += mean
     return moved, eqx.tree_at(lambda w: w.shift, world, world.shift - jnp.asarray(mean, jnp.float32)[None, :])

@@ -11,6 +11,7 @@ part of the regularisation: parameters that no curve asks for stay where they we
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -30,7 +31,7 @@ from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
 from .mechanism import Mechanistic
-from .mechanism_fit import Walk, at, edges, first_values, gaps_of, valued, walk_of
+from .mechanism_fit import Walk, at, first_values, gaps_of, valued, walk_of
 from .mechanism_start import accurate, blank
 
 _SUBJECTS, _STEPS, _RATE = 64, 200, 0.06
@@ -40,6 +41,20 @@ _BELIEVED = -2.0  # the first reading is nearly taken at its word: added to the 
 _PRIOR = 0.05  # of the prior beside the loss of one subject
 _SPREADS = (0.2, 0.1, 0.1)  # of shifts, drift and readings, where the search begins
 _EVALUATIONS = 40  # of the search for three spreads
+_STEEP = 0.05  # of the loss: what a parameter may still gain a unit (unbounded scale) where the steps end
+
+
+class Descent(NamedTuple):
+    """Parameters and batch shifts (NaN of batches not met), their loss and its steepness along each parameter.
+
+    `bad` says of each parameter whether its gradient was no number somewhere on the way.
+    """
+
+    theta: Float[Array, " p"]
+    shift: Float[Array, "l e"]
+    loss: Float[Array, ""]
+    slope: Float[Array, " p"]
+    bad: Bool[Array, " p"]
 
 
 def fit_futures(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiring: Wiring) -> Mechanistic:
@@ -53,7 +68,7 @@ def fit_futures(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism
     base = accurate(blank(spec, frame, paths, mechanism, wiring), *gaps)
     start = first_values(base)
     believing = at(base, start._replace(noise=start.noise + _BELIEVED))
-    theta, shift, loss, bad = _descend(believing, walk, _begin(believing, walk), start.theta)
+    theta, shift, loss, slope, bad = _descend(believing, walk, _begin(believing, walk), start.theta)
     names = ", ".join(n for n, b in zip(parameters(mechanism), np.asarray(bad), strict=True) if b)
     if not np.isfinite(float(loss)):
         raise BadInput(
@@ -62,19 +77,27 @@ def fit_futures(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism
         )
     note = f"gradients of {names} were not numbers for some values: the last good ones are kept"
     world = at(base, start._replace(theta=theta))
-    notes = ((note,) if names else ()) + edges(world, start, np.asarray(theta, np.float64))
-    met = jnp.maximum(jnp.sum(jnp.any(shift != 0, axis=1)), 1).astype(jnp.float32)
-    among = jnp.sqrt(jnp.sum(shift**2, axis=0) / met) if shift.shape[0] else world.between
+    notes = ((note,) if names else ()) + _underway(world, np.asarray(slope) > _STEEP * float(loss))
+    met = jnp.maximum(jnp.sum(jnp.isfinite(shift), axis=0), 1).astype(jnp.float32)
+    among = jnp.sqrt(jnp.nansum(shift**2, axis=0) / met)
     world = eqx.tree_at(lambda w: (w.shift, w.between), world, (shift, among))
     unknown = jnp.full(len(start.theta), jnp.nan)
     return dataclasses.replace(accurate(_spread(world, walk), *gaps), doubt=unknown, notes=notes)
 
 
+def _underway(world: Mechanistic, steep: Bool[np.ndarray, " p"]) -> tuple[str, ...]:
+    """What to say of the parameters along which the loss is still `steep`: the steps were too few for them."""
+    return tuple(
+        f"parameter {name} was still on its way, at {float(getattr(world.mechanism, name)):.3g} [{p.unit}], when the "
+        f"steps ended: declare a start nearer to it"
+        for (name, p), falls in zip(parameters(world.mechanism).items(), steep, strict=True)
+        if falls
+    )
+
+
 @eqx.filter_jit
-def _descend(
-    base: Mechanistic, walk: Walk, begin: Float[Array, "b n"], theta: Float[Array, " p"]
-) -> tuple[Float[Array, " p"], Float[Array, "l e"], Float[Array, ""], Bool[Array, " p"]]:
-    """The best parameters and batch shifts on the way, their loss, and whose gradients were no numbers anywhere."""
+def _descend(base: Mechanistic, walk: Walk, begin: Float[Array, "b n"], theta: Float[Array, " p"]) -> Descent:
+    """The best values on the way."""
     p, (levels, e) = theta.shape[0], base.shift.shape
     kinds = [q.varies == "batch" for q in parameters(base.mechanism).values() if q.varies != "no"]
     by_batch = jnp.asarray(kinds, jnp.float32).reshape(1, e)
@@ -102,15 +125,16 @@ def _descend(
         value, slope = jax.value_and_grad(loss)(flat)
         odd = ~jnp.isfinite(slope)
         good = jnp.isfinite(value) & ~jnp.any(odd)
-        best = jax.tree.map(lambda new, old: jnp.where(good & (value < best[0]), new, old), (value, flat), best)
+        best = jax.tree.map(lambda new, old: jnp.where(good & (value < best[0]), new, old), (value, flat, slope), best)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of integers
             change, state = tune.update(jnp.where(good, slope, jnp.zeros_like(slope)), state)
         return (jnp.where(good, flat + change, best[1]), state, best, bad | odd), None
 
     flat = jnp.concatenate([theta, jnp.zeros(levels * e)])
-    first = (flat, tune.init(flat), (jnp.asarray(jnp.inf), flat), jnp.zeros(flat.shape[0], bool))
-    (_, _, (value, flat), bad), _ = jax.lax.scan(step, first, None, length=_STEPS)
-    return *parts(flat), value, bad[:p]
+    first = (flat, tune.init(flat), (jnp.asarray(jnp.inf), flat, jnp.zeros_like(flat)), jnp.zeros(flat.shape[0], bool))
+    (_, _, (value, flat, slope), bad), _ = jax.lax.scan(step, first, None, length=_STEPS)
+    own, shift = parts(flat)
+    return Descent(own, jnp.where(there > 0, shift, jnp.nan), value, jnp.abs(slope[:p]), bad[:p])
 
 
 @eqx.filter_jit
