@@ -46,7 +46,8 @@ def write(
         Section("The gates", _gates_text(fitted), table=_gates(gates)),
     ]  # fmt: skip
     record = Record("certify", gates.record.inputs, {"demo": "tumour"}, seed, (fitted.record.id, gates.record.id))
-    text = page("Demo: tumours under chemotherapy and radiotherapy", f"{verdict(fitted.race.rows)}.", sections, record)
+    first = f"{verdict(fitted.race.rows)}. {_failed(gates)}"
+    text = page("Demo: tumours under chemotherapy and radiotherapy", first, sections, record)
     (folder / "report.html").write_text(text, encoding="utf-8")
 
 
@@ -103,13 +104,13 @@ def _what_if_text(told: WhatIf) -> tuple[str, ...]:
 
 
 def _error(found: Interval) -> str:
-    return f"{found.value:.3g} cm3 [{found.low:.3g}, {found.high:.3g}]"
+    return f"{found.value:.3g} cm^3 [{found.low:.3g}, {found.high:.3g}]"
 
 
 def _errors(told: WhatIf) -> Table:
     rows = tuple((c.name, c.error, c.joint90) for c in told.contenders)
     return Table(
-        ("model", f"error of the median, mean over {AHEAD:g} d, cm³ (95 % interval)", "whole path inside 90 % band"),
+        ("model", f"error of the median, mean over {AHEAD:g} d, cm^3 (95 % interval)", "whole path inside 90 % band"),
         rows,
         frozenset({0}),
     )
@@ -123,10 +124,15 @@ def _plan_text(plan: Planned) -> tuple[str, ...]:
     if said is not None:
         where = f", {'inside' if said.low <= plan.outcome <= said.high else 'outside'} the interval promised"
     truth = (
-        f"In truth the plan leaves {plan.outcome:.3g} cm3 on day {NOW + AHEAD:g}{where}; without treatment it would be "
-        f"{plan.untreated:.3g} cm3."
+        f"In truth the plan leaves {plan.outcome:.3g} cm^3 on day {NOW + AHEAD:g}{where}; without treatment it would "
+        f"be {plan.untreated:.3g} cm^3."
     )
     return (*refused, f"Patient {plan.patient}:\n{describe(plan.found)}", truth)
+
+
+def _failed(gates: Report) -> str:
+    failed = [name for name, v in gates.verdicts.items() if v.status == "failed"]
+    return f"Gates that failed: {', '.join(failed) or 'none'}."
 
 
 def _gates_text(fitted: Fitted) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from biowm.train.fitted import Fitted
 
 from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory, verdict
 from .html import Cell, Section, Table, by_horizon, page
+from .stage import printed
 from .style import number
 from .words import CRPS, ENTRANTS, METRICS
 
@@ -65,8 +66,8 @@ def _numbers(fitted: Fitted) -> list[Section]:
     """A table for each metric of the held-out subjects: a line a model, a column a horizon."""
     n = 0 if fitted.cohort is None else sum(s == "test" for s in fitted.cohort.split)
     who = (
-        f"{n} subjects that nothing was fitted on; 95 % intervals are over subjects. world is the blend that was "
-        "fitted, world:no-rules the same without the simple rules."
+        f"{n} subjects that nothing was fitted on; 95 % intervals are over subjects, n counts forecasts. world is "
+        "the blend that was fitted, world:no-rules the same without the simple rules."
     )
     sections = []
     for metric, (heading, meaning) in METRICS.items():
@@ -126,11 +127,12 @@ def _example(example: Example) -> Section:
 def _support(fitted: Fitted) -> Section:
     seen, spec = fitted.envelope, fitted.spec
     lines = [
-        f"Validated up to {seen.longest:g} {spec.clock} ahead; readings were usually {seen.gaps[1]:g} {spec.clock} "
-        f"apart ({seen.gaps[0]:g} to {seen.gaps[2]:g})."
+        f"Validated up to {seen.longest:.3g} {spec.clock} ahead; readings were usually {seen.gaps[1]:.3g} {spec.clock} "
+        f"apart ({seen.gaps[0]:.3g} to {seen.gaps[2]:.3g})."
     ]
     for a, card in enumerate(spec.actions):
         share = f"{100 * seen.given[a]:.0f} % of the subjects"
-        lines.append(f"{card.name}: given to {share}, at most {seen.dose_top[a]:g} {card.unit}.")
+        most = "" if card.kind == "switch" else f", at most {seen.dose_top[a]:.4g} {printed(card.unit)}".rstrip()
+        lines.append(f"{card.name}: given to {share}{most}.")
     lines.append("Questions beyond this are answered with the verdict edge or outside.")
     return Section("Where the data were", tuple(lines))

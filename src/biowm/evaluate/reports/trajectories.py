@@ -55,7 +55,7 @@ def plan_figure(
     title = f"Plan: {goal}" if goal else "Plan"
     if promise is not None:
         value = f"{number(promise.value)} ({number(promise.low)} to {number(promise.high)}) {printed(unit)}".strip()
-        title += f"\nby models that did not plan: {value}, no guarantee"
+        title += f"\nvalue by models that did not plan: {value}, no guarantee"
     return _draw(history, (scene, *references), now, tuple(bounds), title)
 
 
@@ -116,7 +116,9 @@ def _future(ax: Axes, scene: Scene, j: int, colour: str, last: float | None) -> 
     f = scene.futures
     first = np.empty(0) if last is None else np.array([last])
     times = np.r_[0.0 * first, f.times]
-    low, mid, high = (np.r_[first, values[:, j]] for values in (f.low, f.median, f.high))
+    channel = f.spec.channels[j]
+    least = 0.1 * channel.floor if channel.link == "log" else -np.inf  # a log axis has no place for zero
+    low, mid, high = (np.maximum(np.r_[first, values[:, j]], least) for values in (f.low, f.median, f.high))
     ax.fill_between(times, low, high, color=colour, alpha=0.18, linewidth=0, zorder=1)
     ax.plot(times, mid, color=colour, linewidth=2.0, zorder=3)
     if scene.truth is not None:
@@ -133,7 +135,7 @@ def _limits(ax: Axes, stage: Stage, j: int, seen: Float[np.ndarray, " n"]) -> No
     drawn = np.concatenate(lines)
     bands = np.concatenate([np.r_[s.futures.low[:, j], s.futures.high[:, j]] for s in stage.scenes])
     if log and channel.floor == 0 and (drawn > 0).any():
-        drawn = drawn[drawn > 0]  # a log axis has no place for zero
+        drawn = drawn[drawn > 0]
     least = max(channel.floor, 1e-6 * float(np.nanmax(drawn)), 1e-12) if log else -np.inf
 
     def forth(values: np.ndarray) -> np.ndarray:
