@@ -47,6 +47,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+def _silent(text: str, share: float) -> None:
+    """Nobody asked how far it is."""
+
+
 def load(source: Table, config: Mapping[str, Any] | None = None, *, data: str | File | None = None) -> Study:
     """Read a study file, or a table with its description; see `biowm.data.study.load`."""
     return studies.load(source, config, data=data)
@@ -111,6 +115,7 @@ def simulate(
     horizon: str | float,
     draws: int = 200,
     seed: int = 0,
+    progress: Progress = _silent,
 ) -> Futures:
     """Futures of one subject under interventions, with a calibrated joint band and the verdict on support.
 
@@ -128,6 +133,7 @@ def simulate(
         horizon=horizon_of(fitted, horizon),
         draws=draws,
         seed=seed,
+        progress=lambda share: progress("futures", share),
     )
 
 
@@ -142,6 +148,7 @@ def plan(
     horizon: str | float,
     controls: Sequence[str] | None = None,
     seed: int = 0,
+    progress: Progress = _silent,
 ) -> Plan | Abstention:
     """The best schedule for one subject, with a promise from models fitted on other subjects, or an abstention.
 
@@ -169,6 +176,7 @@ def plan(
         origin=asked.origin,
         ground=Ground(support, (fitted.envelope.longest,), fitted.calibration.subjects, cohort),
         controls=controls,
+        progress=progress,
     )
     if isinstance(found, Abstention):
         return found
@@ -183,6 +191,7 @@ def certify(
     *,
     data: str | File | None = None,
     seed: int = 0,
+    progress: Progress = _silent,
 ) -> Report:
     """Put every gate to a fitted world: on its held-out subjects, or on all subjects of another `study`.
 
@@ -199,7 +208,7 @@ def certify(
         other = study if isinstance(study, Study) else load(study, data=data)
         check_same_world(fitted, other)
         paths, subjects = stack([aligned(fitted, other, p) for p in other.paths]), other.subjects
-    return examine(exam_of(fitted, paths, subjects, fitted.horizons, seed=seed))
+    return examine(exam_of(fitted, paths, subjects, fitted.horizons, seed=seed, progress=progress))
 
 
 def _check_promise(fitted: Fitted, limit: Limit) -> None:

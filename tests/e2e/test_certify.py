@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+
+from biowm.cli import output
 
 from .conftest import STUDY, biowm, cohort, write_study
 
@@ -28,7 +31,10 @@ def whole(body: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def home(artefact: Path) -> dict[str, Any]:
-    return biowm("certify", artefact, "--json").json
+    with mock.patch.object(output, "_QUIET", 0.0):
+        said = biowm("certify", artefact, "--json")
+    assert "%, forecasts by world" in said.err
+    return said.json
 
 
 def test_at_home(home: dict[str, Any]):

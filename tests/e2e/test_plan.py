@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from biowm.cli import output
+
 from .conftest import biowm
 
 ABSTAINED = 3
 ASK = ("--subject", "s03", "--json", "--horizon")
 
 
-def test_a_plan_carries_its_promise(artefact: Path):
-    body = biowm("plan", artefact, *ASK, "3 d", "--goal", "minimise final psa", "--limit", "drug <= 2.5").json
+def test_a_plan_carries_its_promise(artefact: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(output, "_QUIET", 0.0)
+    said = biowm("plan", artefact, *ASK, "3 d", "--goal", "minimise final psa", "--limit", "drug <= 2.5")
+    assert "plan: 50%, plans judged by the world" in said.err
+    body = said.json
     assert body["goal"]["unit"] == "ng/mL"
     assert body["horizon"] == pytest.approx(3.0)
     assert body["schedule"]

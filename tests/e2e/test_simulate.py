@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from biowm.cli import output
+
 from .conftest import Said, biowm, cohort, write_table
 
 Ask = Callable[..., Said]
@@ -30,6 +32,14 @@ def test_one_json_object_with_the_keys_of_the_contract(simulate: Ask):
     assert (low <= median).all()
     assert (median <= high).all()
     assert (high - low)[1:].min() > 0
+
+
+def test_how_far_it_is_goes_to_stderr(simulate: Ask, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(output, "_QUIET", 0.0)
+    said = simulate("--subject", "s03", "--do", "drug=2 mg/d@0:3 d", "--against", "zero")
+    assert set(said.json) >= KEYS
+    assert "simulate: 50%, futures" in said.err
+    assert "simulate: 100%, futures" in said.err
 
 
 def test_a_high_dose_ends_lower_than_none(simulate: Ask):

@@ -32,8 +32,8 @@ def certify(
     from biowm import api
 
     fitted = api.open_fitted(artefact)
-    with output.progress("certify"):
-        report = api.certify(fitted, on, data=data, seed=seed)
+    with output.progress("certify") as tell:
+        report = api.certify(fitted, on, data=data, seed=seed, progress=tell)
     if json:
         output.emit(report.to_json())
     else:

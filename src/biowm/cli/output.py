@@ -75,7 +75,8 @@ def _bar(title: str) -> Iterator[Callable[[str, float | None], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+    # Steps may take minutes: the time left is told by all of them, not by those of the last half minute.
+    with Progress(*columns, console=console(stderr=True), transient=True, speed_estimate_period=86400) as bar:
         task = bar.add_task(title, total=None)
         yield lambda text, share: bar.update(
             task, description=text, completed=share or 0.0, total=None if share is None else 1.0

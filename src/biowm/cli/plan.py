@@ -42,7 +42,7 @@ def plan(
     from .pictures import planned, save
 
     fitted = api.open_fitted(artefact)
-    with output.progress("plan"):
+    with output.progress("plan") as tell:
         found = api.plan(
             fitted,
             subject=subject,
@@ -52,6 +52,7 @@ def plan(
             limits=limit or (),
             horizon=horizon,
             seed=seed,
+            progress=tell,
         )
     if isinstance(found, Abstention):
         if json:

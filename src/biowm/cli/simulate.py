@@ -55,10 +55,10 @@ def simulate(
     from .tables import futures_table, support_line
 
     fitted = api.open_fitted(artefact)
-    with output.progress("simulate"):
+    with output.progress("simulate") as tell:
         futures = api.simulate(
             fitted, subject=subject, history=history, start=start, do=do or (), against=against or (),
-            others=others, horizon=horizon, draws=draws, seed=seed,
+            others=others, horizon=horizon, draws=draws, seed=seed, progress=tell,
         )  # fmt: skip
     if plot is not None:
         asked = api.question(fitted, subject=subject, history=history, start=start)

@@ -60,14 +60,14 @@ def forecast(
     key: PRNGKeyArray,
     draws: int,
     plans: Schedule | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Float[np.ndarray, "q n h d"]:
     """Draws of every query's future, free-running under the paths' own schedule or `plans` (one a query).
 
     Queries go in chunks and draws in blocks of a fixed size, so that one compiled program serves any number of them;
     subjects are filtered once a chunk and shared by their queries. The noise of a query depends on (key, subject,
-    draw, time), so that the same subject under two schedules shares it. `progress` is called with the number of
-    queries done.
+    draw, time), so that the same subject under two schedules shares it. `progress` is called with the share that is
+    done.
     """
     if isinstance(world, Mixture):
         return _pooled(world, paths, queries, key=key, draws=draws, plans=plans, progress=progress)
@@ -90,10 +90,10 @@ def forecast(
         beliefs = _filtered(world, group, jnp.asarray(place), jnp.asarray(queries.origin[full]))
         when = jnp.asarray(times[full])
         for first in range(0, draws, _BLOCK):
+            progress((start + len(rows) * first / draws) / n_query)
             got = _ask(world, beliefs, when, asked, keys, jnp.int32(first), _BLOCK)
             out[rows, first : first + _BLOCK] = np.asarray(got)[: len(rows), : draws - first, :n_time]
-        if progress is not None:
-            progress(start + len(rows))
+    progress(1.0)
     return out
 
 
@@ -105,18 +105,21 @@ def shares(weights: Sequence[float], n: int) -> list[int]:
     return count.tolist()
 
 
-def _pooled(world: Mixture, paths: Path, queries: Queries, *, draws: int, **how: Any) -> Float[np.ndarray, "q n h d"]:
+def _pooled(
+    world: Mixture, paths: Path, queries: Queries, *, draws: int, progress: Callable[[float], None], **how: Any
+) -> Float[np.ndarray, "q n h d"]:
     """Draws of a mixture: each member's own, as many as its weight asks, by programs that serve any mixture."""
     members = world.members()
     counts = shares([weight for _, weight in members], draws)
-    return np.concatenate(
-        [
-            forecast(member, paths, queries, draws=count, **how)
-            for (member, _), count in zip(members, counts, strict=True)
-            if count
-        ],
-        axis=1,
-    )
+    parts = []
+    for i, ((member, _), count) in enumerate(zip(members, counts, strict=True)):
+        if count:
+
+            def tell(share: float, before: int = sum(counts[:i]), count: int = count) -> None:
+                progress((before + share * count) / draws)
+
+            parts.append(forecast(member, paths, queries, draws=count, progress=tell, **how))
+    return np.concatenate(parts, axis=1)
 
 
 def belief_at(world: World, path: Path, origin: int):

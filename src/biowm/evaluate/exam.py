@@ -19,13 +19,18 @@ from biowm.core.scores import crps
 from biowm.core.world import World
 from biowm.models.scale import Scale, fit_scale
 from biowm.train.calibrate import Calibration
-from biowm.train.contest import DRAWS
+from biowm.train.contest import DRAWS, Progress
 from biowm.train.horizons import Asked, Horizons, ask
 
 from .bands import Bands
 from .metrics import METRICS, Tally, add, tally
 
+_TAMPERED = 3  # ways in which the gate `action` tampers with what was done
 _ORIGINS = 4  # questions about a subject, spread over its readings
+
+
+def _silent(text: str, share: float) -> None:
+    """Nobody asked how far it is."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Exam:
     """A world, the simple rules it must face (persistence always) and the held-out subjects they are asked about.
 
     `calibrations` holds that of `world` and of each rule. The questions are put as in the race: a few origins a
-    subject, free-running through its later readings. Forecasts are made once and kept.
+    subject, free-running through its later readings. Forecasts are made once and kept; `progress(text, share)` hears
+    of each, as a share of all that the gates may ask for.
     """
 
     world: World
@@ -54,6 +60,7 @@ class Exam:
     calibrations: Mapping[str, Calibration]
     seed: int = 0
     draws: int = DRAWS
+    progress: Progress = field(default=_silent, repr=False, compare=False)
     asked: Asked = field(init=False, repr=False, compare=False)
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -81,6 +88,8 @@ class Exam:
         """Draws of `world` or of a rule at the readings asked about, under the given actions or other `plans`."""
         if plans is None and name in self._kept:
             return self._kept[name]
+        made = self._kept["made"] = self._kept.get("made", -1) + 1
+        most = 1 + len(self.rules) + (_TAMPERED if self.world.spec.actions else 0)
         got = forecast(
             self.world if name == "world" else self.rules[name],
             self.paths,
@@ -88,6 +97,7 @@ class Exam:
             key=jax.random.key(self.seed),
             draws=self.draws,
             plans=plans,
+            progress=lambda share: self.progress(f"forecasts by {name}", min((made + share) / most, 1.0)),
         )
         if plans is None:
             self._kept[name] = got

@@ -9,6 +9,7 @@ import numpy as np
 from biowm.core.interval import Role, Row, row
 from biowm.core.path import Path, take
 from biowm.core.scores import inside, interval_score
+from biowm.train.contest import Progress
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons, declared
 
@@ -16,11 +17,19 @@ from .exam import Exam
 from .metrics import interval
 
 
-def exam_of(fitted: Fitted, paths: Path, subjects: Sequence[str], horizons: Horizons, *, seed: int = 0) -> Exam:
+def exam_of(
+    fitted: Fitted,
+    paths: Path,
+    subjects: Sequence[str],
+    horizons: Horizons,
+    *,
+    seed: int = 0,
+    progress: Progress = lambda text, share: None,
+) -> Exam:
     """The exam of a fitted world and its simple rules on the subjects given (stacked paths)."""
     rules = {r.name: fitted.members[r.name] for r in fitted.race.rows if r.is_rule}
     calibrations = {"world": fitted.calibration, **{name: fitted.rules_calibration[name] for name in rules}}
-    return Exam(fitted.world, rules, paths, tuple(subjects), horizons, calibrations, seed=seed)
+    return Exam(fitted.world, rules, paths, tuple(subjects), horizons, calibrations, seed=seed, progress=progress)
 
 
 def heldout_rows(fitted: Fitted, paths: Path, subjects: Sequence[str], *, seed: int = 0) -> tuple[Row, ...]:

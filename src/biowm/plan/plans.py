@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -74,14 +75,16 @@ def plan_crossfit(
     held: Schedule | None = None,
     segments: int = 12,
     planner: str = "cem",
+    progress: Callable[[str, float], None] = lambda text, share: None,
 ) -> Plan | Abstention:
     """A schedule from `world`, and a promise from `halves`: worlds fitted on two disjoint halves of the subjects.
 
     Each half plans for this subject and the other half values that plan; the promise is the average both ways.
     The subject's `path` is used up to reading number `origin` (default: the last); `held` is what goes on without
-    a decision (default: `hold`). Returns an Abstention, with every reason, where the question lies outside what
-    was validated, no schedule keeps the hard limits by the judges' account, the promise does not beat doing
-    nothing and holding on, or the judges disagree by more than their bands are wide.
+    a decision (default: `hold`); `progress(text, share)` hears of each search and judgement. Returns an Abstention,
+    with every reason, where the question lies outside what was validated, no schedule keeps the hard limits by the
+    judges' account, the promise does not beat doing nothing and holding on, or the judges disagree by more than their
+    bands are wide.
     """
     reasons = _refusals(world, limits, horizon, ground)
     if reasons:
@@ -95,18 +98,36 @@ def plan_crossfit(
         segments=segments, controls=controls, held=hold(path.plan, world.spec, now, horizon) if held is None else held,
     )  # fmt: skip
     seek, value = jax.random.split(key)
-    worlds = (world, *halves)
-    beliefs = [belief_at(w, whole, origin) for w in worlds]
-    find = get("planners", planner)
-    found, of_a, of_b = (find(w, b, problem, key=seek) for w, b in zip(worlds, beliefs, strict=True))
-    own, by_a_of_b, by_b_of_a = (
-        judge(w, b, problem, [chosen, found, *_simple(problem)], key=value, draws=DRAWS)
-        for w, b, chosen in zip(worlds, beliefs, (found, of_b, of_a), strict=True)
-    )
-    decided = _decide(problem, found, own, [by_a_of_b, by_b_of_a])
+    find = functools.partial(get("planners", planner), problem=problem, key=seek)
+    found, own, judges = _cross((world, *halves), whole, origin, problem, find, value, progress)
+    decided = _decide(problem, found, own, judges)
     if isinstance(decided, Abstention) or ground.cohort is None:
         return decided
     return replace(decided, unlikely=unlikely(found, ground.cohort, world.spec, problem.controls, now, horizon))
+
+
+def _cross(
+    worlds: tuple[World, World, World],
+    path: Path,
+    origin: int,
+    problem: Problem,
+    find: Callable[[World, Belief], Schedule],
+    key: PRNGKeyArray,
+    progress: Callable[[str, float], None],
+) -> tuple[Schedule, Judged, list[Judged]]:
+    """The schedule of the first world, its own account of it, and each half's account of what the other half chose."""
+    names = ("the world", "one half", "the other half")
+    beliefs = [belief_at(w, path, origin) for w in worlds]
+    plans, accounts = [], []
+    for i, name in enumerate(names):
+        progress(f"a plan by {name}", i / 6)
+        plans.append(jax.block_until_ready(find(worlds[i], beliefs[i])))
+    found, of_a, of_b = plans
+    for i, name in enumerate(names):
+        progress(f"plans judged by {name}", (3 + i) / 6)
+        asked = [(found, of_b, of_a)[i], found, *_simple(problem)]
+        accounts.append(judge(worlds[i], beliefs[i], problem, asked, key=key, draws=DRAWS))
+    return found, accounts[0], accounts[1:]
 
 
 def _refusals(world: World, limits: Sequence[Limit], horizon: float, ground: Ground) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -40,19 +40,22 @@ def what_if(
     horizon: float,
     draws: int = 200,
     seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Futures:
     """Futures under `do`, and under `against` where that is given; the two share their noise.
 
     Args: texts such as "cpa=200 mg/d@0:28 d", times after the last reading used; `against` may also be one of
     observed, hold, zero; `others` what the actions not named do: as recorded after that reading and then held,
-    held as they were, or zero; `horizon` in the world's clock.
+    held as they were, or zero; `horizon` in the world's clock; `progress` hears of the share of all draws made.
     """
-    main = _future(fitted, asked, do, others, horizon, draws, seed)
+    parts = 2 if against else 1
+    main = _future(fitted, asked, do, others, horizon, draws, seed, lambda share: progress(share / parts))
     if not against:
         return main
     preset = len(against) == 1 and against[0] in PRESETS
     mode: Others = against[0] if preset else others  # type: ignore[assignment]
-    other = _future(fitted, asked, () if preset else against, mode, horizon, draws, seed)
+    instead = () if preset else against
+    other = _future(fitted, asked, instead, mode, horizon, draws, seed, lambda share: progress((1 + share) / parts))
     return dataclasses.replace(main, against=other)
 
 
@@ -67,7 +70,14 @@ def schedule_of(futures: Futures, now: float) -> Schedule:
 
 
 def _future(
-    fitted: Fitted, asked: Question, do: Sequence[str], others: Others, ahead: float, draws: int, seed: int
+    fitted: Fitted,
+    asked: Question,
+    do: Sequence[str],
+    others: Others,
+    ahead: float,
+    draws: int,
+    seed: int,
+    progress: Callable[[float], None],
 ) -> Futures:
     spec = fitted.spec
     chosen = _schedule(fitted, asked, do, others, ahead)
@@ -80,6 +90,7 @@ def _future(
         key=jax.random.key(seed),
         draws=draws,
         plans=jax.tree.map(lambda leaf: leaf[None], schedule(chosen, size=bucket(len(chosen), _ROOM))),
+        progress=progress,
     )[0]
     promised = support.verdict != "outside" and _as_asked(fitted, asked)
     times = grid - asked.now

@@ -10,6 +10,7 @@ from biowm.core.forecast import Queries, belief_at, forecast
 from biowm.core.path import Path, stack, take
 from biowm.core.rollout import rollout
 from biowm.core.schedule import Entry, schedule
+from biowm.models.blend import blend
 
 KEY = jax.random.key(4)
 TRACES: list[int] = []
@@ -58,9 +59,17 @@ def test_chunks_change_nothing():
     n = 150
     many = Queries(np.resize(SUBJECT, n), np.resize(ORIGIN, n), np.resize(TIMES, (n, 3)))
     parts = forecast(Decay(), PATHS, many, key=KEY, draws=4, progress=done.append)
-    assert done == [64, 128, 150]
+    np.testing.assert_allclose(done, [0, 64 / 150, 128 / 150, 1])
     np.testing.assert_allclose(parts[:7], whole, rtol=1e-5)
     np.testing.assert_allclose(parts[147:], whole[:3], rtol=1e-5)
+
+
+def test_the_members_of_a_blend_share_the_progress():
+    """Three quarters of the draws are one member's, and so is that share of the work; a second block is half of it."""
+    done: list[float] = []
+    world = blend(Decay().spec, {"a": Decay(), "b": Decay(k=0.5)}, {"a": 0.75, "b": 0.25})
+    forecast(world, PATHS, QUERIES, key=KEY, draws=64, progress=done.append)
+    np.testing.assert_allclose(done, [0, 0.5, 0.75, 0.75, 1])
 
 
 def test_plans_override_what_the_paths_did():

@@ -72,6 +72,16 @@ def test_the_true_world_passes_every_gate(exam):
     assert text.index("persistence  ") < text.index("world  ")
 
 
+def test_it_is_told_how_far_the_forecasts_are(exam):
+    """The world, the rule, and the world under three sets of wrong actions: five forecasts, of the same size."""
+    heard: list[tuple[str, float]] = []
+    certify(replace(exam(), progress=lambda text, share: heard.append((text, share))))
+    shares = [share for _, share in heard]
+    assert shares == sorted(shares)
+    assert {text for text, _ in heard} == {"forecasts by world", "forecasts by persistence"}
+    np.testing.assert_allclose(sorted({share for _, share in heard if (share * 5) % 1 < 1e-9}), np.arange(6) / 5)
+
+
 def test_a_world_that_ignores_actions_fails_the_action_gate(exam):
     verdict = action.check(exam(Deaf()))
     assert verdict.status == "failed"

@@ -53,8 +53,13 @@ def ask(goal, *limits, planner=TRUE, halves=(TRUE, TRUE), horizon=12.0, **more):
 
 def test_an_optimistic_model_is_seen_through():
     """Final x = x0 e^{-kT} + gain u/k (1 - e^{-kT}) at the highest dose: the judges know that the gain is 1."""
-    result = ask("maximise final x", "u <= 2", planner=world(gain=2.0))
+    heard: list[tuple[str, float]] = []
+    result = ask(
+        "maximise final x", "u <= 2", planner=world(gain=2.0), progress=lambda text, share: heard.append((text, share))
+    )
     assert isinstance(result, Plan)
+    assert [text for text, _ in heard][::3] == ["a plan by the world", "plans judged by the world"]
+    np.testing.assert_allclose([share for _, share in heard], np.arange(6) / 6)
     left = np.exp(-12 * 0.2)
     claimed, true = (3 * left + gain * 2 / 0.2 * (1 - left) for gain in (2.0, 1.0))
     assert result.own.value == pytest.approx(claimed, rel=0.02)
