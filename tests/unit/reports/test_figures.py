@@ -19,6 +19,7 @@ from biowm.core.record import Record
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.evaluate.reports import figures
+from biowm.evaluate.reports.stage import printed
 
 SPEC = WorldSpec(
     "toy",
@@ -163,6 +164,24 @@ def test_medians_and_truths_are_shown_whole_beside_a_band_that_reaches_far():
     low, high = figures.plan_figure(_history(), known, [wide]).axes[0].get_ylim()
     assert 0.1 < low < 0.2
     assert high > wide.futures.median[:, 0].max()
+
+
+def test_a_band_that_reaches_zero_goes_on_below_a_log_axis():
+    scene = _scene("treat", 1.0)
+    scene.futures.low[1:, 0] = 0.0
+    ax = figures.trajectory(_history(), scene).axes[0]
+    lows = ax.collections[0].get_paths()[0].vertices[:, 1].min()
+    assert 0 < lows < ax.get_ylim()[0]
+
+
+def test_readings_after_now_are_said_to_belong_to_what_was_really_given():
+    assert "as really treated" in _texts(figures.trajectory(_history(), _scene("treat", 1.0), now=196.0))
+    assert "as really treated" not in _texts(figures.trajectory(_history(), _scene("treat", 1.0)))
+
+
+@pytest.mark.parametrize(("unit", "text"), [("cm^3", "cm³"), ("mg/m**2", "mg/m²"), ("dimensionless", ""), ("1", "")])
+def test_units_are_printed_as_on_paper(unit, text):
+    assert printed(unit) == text
 
 
 def test_zeros_without_a_floor_do_not_flatten_a_log_axis():

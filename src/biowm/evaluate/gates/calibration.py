@@ -33,7 +33,7 @@ def check(exam: Exam) -> Verdict:
     rule = "ridge" if "ridge" in exam.rules else exam.best_rule()
     width = ratio(*(exam.area(_scores(exam, name, level)) for name in ("world", rule)), seed=exam.seed)
     missed = [name for name, c in held.items() if not c.low <= level <= c.high]
-    costs = f"interval score {width.value:.2f} [{width.low:.2f}, {width.high:.2f}] of {rule} + conformal (best: low)"
+    costs = f"interval score {width.value:.2f} [{width.low:.2f}, {width.high:.2f}] of {rule} + conformal, low is good"
     evidence = {
         "level": level,
         "coverage": {name: asdict(c) for name, c in held.items()},

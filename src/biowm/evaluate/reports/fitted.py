@@ -16,7 +16,7 @@ from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory, v
 from .html import Cell, Section, Table, by_horizon, page
 from .stage import printed
 from .style import number
-from .words import CRPS, ENTRANTS, METRICS
+from .words import AHEAD, CRPS, ENTRANTS, METRICS
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def fit_report(fitted: Fitted, examples: Sequence[Example]) -> str:
             "The race",
             (
                 "Variants of the world and simple rules, scored by multi-step CRPS on held-out training subjects at "
-                f"{', '.join(fitted.horizons.labels())}. {_ahead(fitted)}",
+                f"{', '.join(fitted.horizons.labels())}. {AHEAD}",
                 CRPS,
                 f"Weights of the blend: {weights}. The simple rules hold {100 * race.rules_weight:.0f} % of it; the "
                 f"best of them is {race.best_rule}.",
@@ -55,11 +55,6 @@ def fit_report(fitted: Fitted, examples: Sequence[Example]) -> str:
         *_numbers(fitted),
     ]
     return page(f"{fitted.spec.name}: fitted world", verdict(race.rows), sections, fitted.record)
-
-
-def _ahead(fitted: Fitted) -> str:
-    counted = fitted.horizons.kind == "readings"
-    return "Horizons count readings: next is the one to come, h3 the third." if counted else ""
 
 
 def _numbers(fitted: Fitted) -> list[Section]:
@@ -104,9 +99,8 @@ def _trust(fitted: Fitted) -> list[Section]:
     )
     rows: tuple[Row, ...] = tuple(r for r in fitted.rows if r.name == "world" and r.metric in ("coverage90", "joint90"))
     figure = to_svg(coverage(rows)) if rows else ""
-    return [
-        Section("How sure it is", text, figure, "Coverage on held-out subjects, with exact intervals." if rows else "")
-    ]
+    said = "Coverage on held-out subjects, with exact intervals over subjects; n counts forecasts."
+    return [Section("How sure it is", text, figure, said if rows else "")]
 
 
 def _example(example: Example) -> Section:

@@ -128,7 +128,7 @@ def _pit(ax: Axes, pit: Float[np.ndarray, " m"]) -> None:
 @styled
 def coverage(rows: Sequence[Row], *, name: str = "world", level: float = 0.9) -> Figure:
     """Observed coverage of the bands of row `name` at every horizon: at each time, and of the whole path."""
-    kinds = {"coverage90": ("at each time (pointwise)", BLUE, -0.12), "joint90": ("whole path (joint)", ORANGE, 0.12)}
+    kinds = {"coverage90": ("at each time (pointwise)", BLUE, -0.18), "joint90": ("whole path (joint)", ORANGE, 0.18)}
     rows = [r for r in rows if r.name == name and r.metric in kinds]
     splits = list(dict.fromkeys(r.split for r in rows))
     figure = new_figure(8.2, 1.6 + 0.45 * len(splits))
@@ -139,7 +139,7 @@ def coverage(rows: Sequence[Row], *, name: str = "world", level: float = 0.9) ->
         y = splits.index(row.split) + shift
         ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2.0)
         face = colour if row.low <= level <= row.high else PAPER
-        ax.plot(row.value, y, "o", color=colour, markerfacecolor=face, markersize=6.5)
+        ax.plot(row.value, y, "o", color=colour, markerfacecolor=face, markersize=6.5, clip_on=False)
         _aside(ax, 1.02, y, f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f}), n = {row.n}", colour)
     ax.set_yticks(range(len(splits)), splits)
     ax.set_ylim(len(splits) - 0.5, -0.5)

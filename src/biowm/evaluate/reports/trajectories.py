@@ -211,9 +211,8 @@ def _keys(figure: Figure, stage: Stage) -> None:
     ]
     t, x = np.asarray(stage.history.t), np.asarray(stage.history.x)
     if np.isfinite(x[t > stage.now]).any():
-        hollow = Line2D(
-            [], [], color="none", marker="o", markerfacecolor="none", markeredgecolor=INK, label="read later, not used"
-        )
+        hollow = Line2D([], [], color="none", marker="o", markerfacecolor="none", markeredgecolor=INK)
+        hollow.set_label("read later, as really treated")
         handles.insert(1, hollow)
     if any(scene.truth is not None for scene in stage.scenes):
         handles.append(Line2D([], [], color=MUTED, linestyle=(0, (4, 2)), label="truth"))

@@ -15,6 +15,7 @@ CRPS = (
     "spread it is the absolute error. In standardised link units 1 is the spread (SD) of a channel's readings, after "
     "the logarithm where the study says so."
 )
+AHEAD = "Ahead: next is the reading to come, h3 the third one to come; with a unit it is the time until then."
 GATES = {
     "action": "Do treatments move the forecast, and do wrong ones forecast worse?",
     "calibration": "Do the bands hold as often as they promise, neither less nor more?",
