@@ -4,9 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
+from tests.support.tiny import SPEC, few, tiny_cohort
 
-from biowm.train.contest import mixture
+from biowm.core.path import take
+from biowm.models.candidate import material
+from biowm.train.contest import Job, mixture
+from biowm.train.contest import contest as hold_out
+from biowm.train.horizons import Horizons
 from biowm.train.race import Sheet, pool, run_race, score_sheet, weigh
+from biowm.train.stages import Stages
 
 
 def crps(w: np.ndarray, a: np.ndarray, C: np.ndarray) -> float:
@@ -148,6 +154,24 @@ def test_subjects_of_one_unit_are_one_row_and_alone_as_before():
         rows = getattr(by_subject, name)
         np.testing.assert_array_equal(getattr(same, name), rows)
         np.testing.assert_allclose(getattr(by_unit, name), [rows[1], (rows[0] + rows[2]) / 2, rows[3]], rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_contest_hands_on_the_units_of_the_split():
+    """Twelve subjects, each a unit or in one of three litters: so many rows has the sheet."""
+    paths, horizons = take(tiny_cohort(24, 8), np.arange(12)), Horizons("clock", (1.0, 4.0), "d")
+    frame = material(SPEC, paths, 1.0, 4.0).frame
+    litters = tuple("cab"[i % 3] for i in range(12))
+    alone, together = (
+        hold_out(Job(SPEC, paths, units, horizons, 1.0, 0), few("persistence"), frame.scale, Stages(None, ""), _quiet)
+        for units in (tuple(f"s{i}" for i in range(12)), litters)
+    )
+    assert alone.sheet.to_truth.shape == (12, 1)
+    assert together.sheet.to_truth.shape == (3, 1)
+
+
+def _quiet(text: str, share: float) -> None:
+    """Progress that nobody watches."""
 
 
 def test_a_few_odd_units_buy_no_weight_however_many_subjects_they_have():
