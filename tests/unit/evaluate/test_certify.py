@@ -57,7 +57,8 @@ def test_readings_are_tallied_at_their_own_horizon_by_subject(exam):
 
 
 def test_the_true_world_passes_every_gate(exam):
-    report = certify(exam())
+    heard: list[tuple[str, float]] = []
+    report = certify(replace(exam(), progress=lambda text, share: heard.append((text, share))))
     assert {name: v.status for name, v in report.verdicts.items()} == dict.fromkeys(
         ("action", "calibration", "skill", "state"), "passed"
     ), [v.detail for v in report.verdicts.values()]
@@ -65,21 +66,15 @@ def test_the_true_world_passes_every_gate(exam):
     body = report.to_json()
     assert body["gates"]["skill"]["evidence"]["id"] in body["record"]["parents"]
     assert {r["name"] for r in body["rows"]} == {"world", "persistence"}
+    shares = [share for _, share in heard]  # the world, the world under three sets of wrong actions, the rule
+    assert shares == sorted(shares)
+    assert {text for text, _ in heard} == {"forecasts by world", "forecasts by persistence"}
+    np.testing.assert_allclose(sorted({share for share in shares if (share * 5) % 1 < 1e-9}), np.arange(6) / 5)
     printed = Console(width=160, record=True, file=io.StringIO())
     printed.print(report)
     text = printed.export_text()
     assert "Best simple rule: persistence" in text
     assert text.index("persistence  ") < text.index("world  ")
-
-
-def test_it_is_told_how_far_the_forecasts_are(exam):
-    """The world, the rule, and the world under three sets of wrong actions: five forecasts, of the same size."""
-    heard: list[tuple[str, float]] = []
-    certify(replace(exam(), progress=lambda text, share: heard.append((text, share))))
-    shares = [share for _, share in heard]
-    assert shares == sorted(shares)
-    assert {text for text, _ in heard} == {"forecasts by world", "forecasts by persistence"}
-    np.testing.assert_allclose(sorted({share for _, share in heard if (share * 5) % 1 < 1e-9}), np.arange(6) / 5)
 
 
 def test_a_world_that_ignores_actions_fails_the_action_gate(exam):
