@@ -49,7 +49,7 @@ class Knn(Remembering):
 
     def draw(self, belief: History, *, key: PRNGKeyArray) -> KnnState:
         tracker = belief.tracker
-        away = (self.look - _look(tracker)[None, :]) / self.look_scale[None, :]
+        away = (self.look - look_of(tracker)[None, :]) / self.look_scale[None, :]
         _, donors = jax.lax.top_k(-jnp.sum(away * away, axis=1), min(_K, self.look.shape[0]))
         rank = jax.random.uniform(key)
         start = at_origin(tracker)
@@ -84,14 +84,19 @@ class Knn(Remembering):
         return Observation(value, jnp.zeros_like(value))
 
 
-def _look(tracker: Tracker) -> Float[Array, " f"]:
+def look_of(tracker: Tracker) -> Float[Array, " f"]:
     """What a situation looks like: last values, pace, distance from the recent mean, exposures, traits."""
     rate = jnp.where(tracker.lag > 0, (tracker.z - tracker.prev) / jnp.maximum(tracker.lag, 1e-3), 0.0)
     away = tracker.z - tracker.mean[:, -1]
     return jnp.concatenate([tracker.z, jnp.clip(rate, -3.0, 3.0), away, tracker.e[:, 1], tracker.traits])
 
 
-_looks = eqx.filter_jit(jax.vmap(_look))
+def looks_of(start: Tracker) -> Float[np.ndarray, "n f"]:
+    """Looks of many situations (stacked trackers)."""
+    return np.asarray(_looks(filled(start)), np.float64)[: len(start.clock)]
+
+
+_looks = eqx.filter_jit(jax.vmap(look_of))
 
 
 def fit_knn(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Knn:
@@ -102,7 +107,7 @@ def fit_knn(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Knn:
     n = len(pairs.subject)
     keep = np.unique(np.linspace(0, n - 1, min(n, _LIBRARY)).astype(int))
     start = jax.tree.map(lambda a: a[keep], pairs.start)
-    look = np.asarray(_looks(filled(start)), np.float64)[: len(keep)]
+    look = looks_of(start)
     valid = pairs.valid[keep]
     rise = np.where(valid, pairs.z[keep] - np.asarray(start.z)[:, None, :], 0.0)
     for i in range(1, rise.shape[1]):
