@@ -49,8 +49,11 @@ def traces(frame: Frame, paths: Path, n_actions: int) -> Trace:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float) -> Pairs:
-    """Pairs up to a lead of `longest` (world clock); at most 20,000 origins, drawn at random (always the same)."""
+def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float, count: int = _NODES) -> Pairs:
+    """Pairs up to a lead of `longest` (world clock), at about `count` nodes.
+
+    At most 20,000 origins, drawn at random (always the same).
+    """
     seen = np.isfinite(np.asarray(paths.x))
     subject, time = np.nonzero(seen.any(-1))
     if len(subject) > _MOST:
@@ -63,7 +66,7 @@ def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float) -> Pairs
     z = frame.scale.to_z(np.asarray(group.x))
     total = np.asarray(found.after.total[..., 0], np.float64)
     start = jax.tree.map(lambda leaf: np.asarray(leaf)[place, time], found.after)
-    nodes = _nodes(longest / frame.spacing)
+    nodes = _nodes(longest / frame.spacing, count)
     shape = (len(subject), len(nodes), z.shape[2])
     out_z, lead, valid = np.zeros(shape), np.ones(shape), np.zeros(shape, bool)
     dose = np.zeros((*shape, n_actions))
@@ -83,11 +86,11 @@ def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float) -> Pairs
     return Pairs(nodes, subject, start, out_z, lead, dose, valid)
 
 
-def _nodes(longest: float) -> Float[np.ndarray, " h"]:
+def _nodes(longest: float, count: int) -> Float[np.ndarray, " h"]:
     """Leads from one spacing to `longest`, evenly on a log scale, whole spacings where they are few."""
     top = max(longest, 1.0)
-    nodes = np.geomspace(1.0, top, _NODES) if top > 1 else np.ones(1)
-    return np.unique(np.concatenate([np.round(nodes[nodes < _NODES]), nodes[nodes >= _NODES]]).clip(1.0, top))
+    nodes = np.geomspace(1.0, top, count) if top > 1 else np.ones(1)
+    return np.unique(np.concatenate([np.round(nodes[nodes < count]), nodes[nodes >= count]]).clip(1.0, top))
 
 
 def _width(nodes: Float[np.ndarray, " h"]) -> float:

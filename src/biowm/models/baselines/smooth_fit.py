@@ -15,13 +15,13 @@ from biowm.core.buckets import bucket
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 
-from ..candidate import Candidate
+from ..candidate import Candidate, Material
 from ..tracker import Frame
 from .knn import looks_of
-from .pairs import Pairs
+from .pairs import Pairs, pairs_of
 from .smooth import DONORS, Library, Scales, Smooth
 
-_MOST, _TUNED = 1000, 400
+_MOST, _TUNED, _NODES = 1000, 400, 16
 _LOOK, _DOSE, _NOISE = (0.3, 0.7, 1.5), (0.3, 1.0), (0.03, 0.1, 0.3, 1.0)  # in spreads among the situations
 _LEAST = 0.1  # of the mean dose: smaller differences tell nothing
 _FEW, _FAR = 3, 1e4
@@ -66,7 +66,11 @@ def fit_smooth(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Smooth:
 @register("candidates", "smooth")
 def candidates() -> tuple[Candidate, ...]:
     """The one there is: not a rule that anybody would use for want of a model."""
-    return (Candidate("smooth", False, lambda m: fit_smooth(m.spec, m.frame, m.pairs)),)
+    return (Candidate("smooth", False, _fit),)
+
+
+def _fit(m: Material) -> Smooth:
+    return fit_smooth(m.spec, m.frame, pairs_of(m.frame, m.paths, len(m.spec.actions), m.longest, _NODES))
 
 
 def _kept(subject: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " k"]:
