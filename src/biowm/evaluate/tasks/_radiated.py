@@ -80,14 +80,14 @@ def build(wells: Sequence[Well], fold: Fold, seed: int) -> Machine:
 
 
 def candidates() -> tuple[Candidate, ...]:
-    """Who runs: the mechanism fitted by its futures, the mixed trunk, kernels, and the simple rules.
+    """Who runs: the mechanism fitted by its futures, the mixed trunk, smooth neighbours, kernels, and the simple rules.
 
     What is known of doses is in the mechanism: the kernel on it is wide in them.
     """
     usual = {c.name: c for c in entrants()}
     trunk = shared(entrant(Declared(Radiotherapy()), SPEC, fit_futures, "futures"))
     kernels = (with_kernel(trunk, _WIDE), with_kernel(usual["persistence"]))
-    return (trunk, usual["mixed(full)"], *kernels, *(c for c in usual.values() if c.is_rule))
+    return (trunk, usual["mixed(full)"], usual["smooth"], *kernels, *(c for c in usual.values() if c.is_rule))
 
 
 def foretold(machine: Machine, wells: Sequence[Well], name: str, origin: float, seed: int, draws: int) -> Forecast:

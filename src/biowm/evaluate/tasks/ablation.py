@@ -58,6 +58,7 @@ PARTS: dict[str, Callable[[str], bool]] = {
     "effects": lambda name: name.startswith("mixed(") and "none" not in name,
     "memory": lambda name: "memory" in name,
     "network": lambda name: name.endswith("+ network"),
+    "smooth": lambda name: name == "smooth",
     "kernel": lambda name: name.endswith("+ kernel"),
     "mechanism": lambda name: name.startswith("mechanism("),
 }
