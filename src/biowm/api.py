@@ -18,14 +18,16 @@ from biowm.core.mechanism import Mechanism
 from biowm.core.mechanism_units import Declared, fingerprint
 from biowm.core.path import stack, take
 from biowm.core.record import Record, digest, versions
+from biowm.core.world import World
 from biowm.data import study as studies
 from biowm.data.study import Study
 from biowm.evaluate.bench import Result
 from biowm.evaluate.bench import run as run_task
 from biowm.evaluate.certify import Report
 from biowm.evaluate.certify import certify as examine
-from biowm.evaluate.heldout import exam_of, held_out, heldout_rows
+from biowm.evaluate.heldout import HeldOut, exam_of, held_out, heldout_rows
 from biowm.evaluate.reports.fitted import Example, fit_report
+from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
 from biowm.plan.goals import Limit, parse_goal, parse_limit
 from biowm.plan.plans import Ground, plan_crossfit
@@ -95,7 +97,7 @@ def fit(
         progress("scoring the held-out subjects", 0.96)
     part = held_out(fitted)
     if part is not None:
-        fitted = dataclasses.replace(fitted, rows=heldout_rows(fitted, *part, seed=seed))
+        fitted = dataclasses.replace(fitted, rows=heldout_rows(fitted, part.paths, part.subjects, seed=seed))
     if folder is not None:
         write_atomic(folder / "report.html", fit_report(fitted, _examples(fitted, seed) if keep_data else []).encode())
         save_fitted(fitted, folder, keep_data=keep_data)
@@ -186,29 +188,38 @@ def plan(
 
 
 def certify(
-    fitted: Fitted,
+    model: Fitted | World,
     study: Study | str | File | None = None,
     *,
+    truth: World | None = None,
     data: str | File | None = None,
     seed: int = 0,
     progress: Progress = _silent,
 ) -> Report:
-    """Put every gate to a fitted world: on its held-out subjects, or on all subjects of another `study`.
+    """Put every gate to a model: a fitted world, or a simulator on subjects of its own.
 
-    Raises: BadInput where there is nobody to examine, or the other study measures other things.
+    A fitted world is examined on its held-out subjects, or on all subjects of another `study`. `truth` is the
+    simulator that its data came from, where there is one: some gates ask what only a simulator knows.
+    Raises: BadInput where there is nobody to examine, or the other study or the simulator is about other things.
     """
+    if isinstance(model, World):
+        return examine(exam_of_world(model, seed=seed, progress=progress))
     if study is None:
-        part = held_out(fitted)
+        part = held_out(model)
         if part is None:
             raise BadInput(
                 "no held-out subjects in this artefact: give --on STUDY.yaml, or fit with a test share and histories"
             )
-        paths, subjects = part
     else:
         other = study if isinstance(study, Study) else load(study, data=data)
-        check_same_world(fitted, other)
-        paths, subjects = stack([aligned(fitted, other, p) for p in other.paths]), other.subjects
-    return examine(exam_of(fitted, paths, subjects, fitted.horizons, seed=seed, progress=progress))
+        check_same_world(model, other)
+        part = HeldOut(stack([aligned(model, other, p) for p in other.paths]), other.subjects, other.groups)
+    if truth is not None:
+        check_same_truth(model.spec, truth.spec)
+    exam = exam_of(
+        model, part.paths, part.subjects, model.horizons, groups=part.groups, truth=truth, seed=seed, progress=progress
+    )
+    return examine(exam)
 
 
 def _check_promise(fitted: Fitted, limit: Limit) -> None:
@@ -229,7 +240,7 @@ def _examples(fitted: Fitted, seed: int) -> list[Example]:
         return []
     longest = fitted.envelope.longest
     found = []
-    for subject in part[1]:
+    for subject in part.subjects:
         asked = question(fitted, subject=subject)
         t = np.asarray(asked.path.t)[np.isfinite(asked.path.x).any(-1)]
         middle = t[(t >= t[0] + 0.3 * (t[-1] - t[0])) & (t <= t[-1] - 0.5 * longest)]

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from .buckets import bucket
+from .endpoint import Endpoint
 from .path import Path, take
+from .queries import Queries
 from .rollout import assimilate, at, rollout
 from .schedule import Schedule
 from .world import Belief, Mixture, World
 
+Model = World | Endpoint
+
 # Queries a chunk, draws a block, and the least number of times: few shapes, few compilations, bounded memory.
 _FEW, _MANY, _BLOCK, _TIMES = 8, 64, 32, 12
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Q questions: from reading `origin` (index in time) of path `subject`, what at `times` (absolute)?
-
-    `times` may repeat its last value as padding; readings after the origin are never looked at.
-    """
-
-    subject: Int[np.ndarray, " q"]
-    origin: Int[np.ndarray, " q"]
-    times: Float[np.ndarray, "q h"]
 
 
 @eqx.filter_jit
@@ -53,7 +44,7 @@ def _ask(
 
 
 def forecast(
-    world: World,
+    world: Model,
     paths: Path,
     queries: Queries,
     *,
@@ -69,6 +60,9 @@ def forecast(
     draw, time), so that the same subject under two schedules shares it. `progress` is called with the share that is
     done.
     """
+    if isinstance(world, Endpoint):
+        given = take(paths, queries.subject).plan if plans is None else plans
+        return _answered(world, paths, queries, given, key=key, draws=draws)
     if isinstance(world, Mixture):
         return _pooled(world, paths, queries, key=key, draws=draws, plans=plans, progress=progress)
     order = np.argsort(queries.subject, kind="stable")
@@ -95,6 +89,17 @@ def forecast(
             out[rows, first : first + _BLOCK] = np.asarray(got)[: len(rows), : draws - first, :n_time]
     progress(1.0)
     return out
+
+
+def _answered(
+    model: Endpoint, paths: Path, queries: Queries, plans: Schedule, *, key: PRNGKeyArray, draws: int
+) -> Float[np.ndarray, "q n h d"]:
+    """What a model without transition says; ValueError where the draws are not of the shape asked for."""
+    said = model.answer(paths, queries, plans, seed=int(jax.random.bits(key)), draws=draws)
+    wanted = (*queries.subject.shape, draws, queries.times.shape[1], len(model.spec.channels))
+    if np.shape(said) != wanted:
+        raise ValueError(f"{type(model).__name__} answered draws of shape {np.shape(said)}, expected {wanted}")
+    return np.asarray(said, np.float32)
 
 
 def shares(weights: Sequence[float], n: int) -> list[int]:

@@ -13,6 +13,7 @@ from biowm.core.interval import Row, row
 from biowm.core.record import Record
 
 from .exam import Exam, Verdict
+from .ladder import Level, climb
 from .metrics import interval
 
 _STYLES = {"passed": "green", "failed": "bold red", "not_applicable": "yellow"}
@@ -20,7 +21,9 @@ _STYLES = {"passed": "green", "failed": "bold red", "not_applicable": "yellow"}
 
 @dataclass(frozen=True)
 class Report:
-    """What each gate found, beside the rows of the world and of every rule; there is no single grade.
+    """What each gate found and the levels that this grants, beside the rows of the world and of every rule.
+
+    There is no single grade.
 
     Raises ValueError where persistence or the best simple rule has no row.
     """
@@ -30,6 +33,11 @@ class Report:
     verdicts: dict[str, Verdict]
     rows: tuple[Row, ...]
     record: Record
+
+    @property
+    def capability(self) -> tuple[Level, ...]:
+        """The level on every axis of the ladder."""
+        return climb(self.verdicts)
 
     def __post_init__(self) -> None:
         missing = sorted({"persistence", self.best_rule} - {r.name for r in self.rows if r.role == "baseline"})
@@ -50,6 +58,7 @@ class Report:
         return {
             "world": self.world,
             "best_rule": self.best_rule,
+            "capability": {level.axis: level.to_json() for level in self.capability},
             "gates": verdicts,
             "rows": [r.to_json() for r in self.rows],
             "record": self.record.to_json(),
@@ -60,7 +69,17 @@ class Report:
         gates = Table("gate", "verdict", "what was found", title=f"Gates: {self.world}", title_justify="left")
         for name, v in self.verdicts.items():
             gates.add_row(name, f"[{_STYLES[v.status]}]{v.status.replace('_', ' ')}[/]", v.detail)
-        return Group(gates, self._errors())
+        return Group(gates, self._ladder(), self._errors())
+
+    def _ladder(self) -> Table:
+        table = Table(
+            "axis", "level", "what it means", "the next level needs", title="Capability", title_justify="left"
+        )
+        for level in self.capability:
+            needs = "; ".join(f"{gate} ({why.split(':')[0]})" for gate, why in level.next_needs.items())
+            table.add_row(level.axis, f"L{level.level}", level.means, needs)
+        table.caption = "each level is granted by its gates alone (doi:10.21203/rs.3.rs-10404367/v1); there is no grade"
+        return table
 
     def _errors(self) -> Table:
         splits = list(dict.fromkeys(r.split for r in self.rows))

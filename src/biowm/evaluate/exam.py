@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from biowm.core.forecast import forecast
+from biowm.core.forecast import Model, forecast
 from biowm.core.interval import Interval
 from biowm.core.path import Path
 from biowm.core.record import Record, digest_arrays
@@ -20,6 +20,7 @@ from biowm.core.world import World
 from biowm.models.scale import Scale, fit_scale
 from biowm.train.calibrate import Calibration
 from biowm.train.contest import DRAWS, Progress
+from biowm.train.envelope import Envelope
 from biowm.train.horizons import Asked, Horizons, ask
 
 from .bands import Bands
@@ -27,6 +28,9 @@ from .metrics import METRICS, Tally, add, tally
 
 _TAMPERED = 3  # ways in which the gate `action` tampers with what was done
 _ORIGINS = 4  # questions about a subject, spread over its readings
+
+
+NO_TRANSITION = "the model has no transition: it answers questions and cannot be carried on"
 
 
 def _silent(text: str, share: float) -> None:
@@ -44,22 +48,40 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What the world learned from: stacked paths, the split unit of each, their scale and their envelope."""
+
+    paths: Path
+    units: tuple[str, ...]
+    scale: Scale
+    envelope: Envelope
+
+
+@dataclass(frozen=True)
 class Exam:
-    """A world, the simple rules it must face (persistence always) and the held-out subjects they are asked about.
+    """A model, the simple rules it must face (persistence always) and the held-out subjects they are asked about.
+
+    `training` is what the model learned from (None: not known), `truth` the simulator that the data came from, if
+    they came from one. `contexts` holds, for each grouping (site, plate, a category among the traits), the value of
+    every subject, and `trained_on` the values that were met in training.
 
     `calibrations` holds that of `world` and of each rule. The questions are put as in the race: a few origins a
     subject, free-running through its later readings. Forecasts are made once and kept; `progress(text, share)` hears
     of each, as a share of all that the gates may ask for.
     """
 
-    world: World
-    rules: Mapping[str, World]
+    world: Model
+    rules: Mapping[str, Model]
     paths: Path
     subjects: tuple[str, ...]
     horizons: Horizons
     calibrations: Mapping[str, Calibration]
     seed: int = 0
     draws: int = DRAWS
+    training: Training | None = field(default=None, repr=False)
+    truth: World | None = field(default=None, repr=False)
+    contexts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    trained_on: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
     progress: Progress = field(default=_silent, repr=False, compare=False)
     asked: Asked = field(init=False, repr=False, compare=False)
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -73,6 +95,11 @@ class Exam:
         everyone = np.arange(len(self.subjects))
         asked = ask(self.paths, everyone, self.horizons, origins=_ORIGINS, targets=self.world.spec.targets)
         object.__setattr__(self, "asked", asked)
+
+    @property
+    def dynamics(self) -> World | None:
+        """The world under exam; None where the model has no transition."""
+        return self.world if isinstance(self.world, World) else None
 
     @property
     def units(self) -> np.ndarray:
@@ -153,6 +180,16 @@ class Exam:
         """The simple rule with the least area of CRPS on these very subjects: the hardest to beat."""
         areas = {name: self.area(self.curve(self.answer(name))) for name in self.rules}
         return min(areas, key=lambda name: areas[name].total.sum() / areas[name].count.sum())
+
+    def verdict(
+        self, gate: str, passed: bool, value: Interval | None, detail: str, evidence: Mapping[str, Any]
+    ) -> Verdict:
+        """What a gate found, with its record."""
+        return Verdict("passed" if passed else "failed", value, detail, self.record(gate, evidence))
+
+    def skip(self, gate: str, why: str) -> Verdict:
+        """The verdict of a gate that does not apply, and why."""
+        return Verdict("not_applicable", None, why, self.record(gate, {"reason": why}))
 
     def record(self, gate: str, evidence: Mapping[str, Any]) -> Record:
         """The record of one gate's evidence on this exam."""

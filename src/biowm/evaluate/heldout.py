@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from biowm.core.interval import Role, Row, row
 from biowm.core.path import Path, take
 from biowm.core.scores import inside, interval_score
+from biowm.core.spec import WorldSpec
+from biowm.core.world import World
 from biowm.train.contest import Progress
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons, declared
 
-from .exam import Exam
+from .exam import Exam, Training
 from .metrics import interval
 
 
@@ -23,13 +26,46 @@ def exam_of(
     subjects: Sequence[str],
     horizons: Horizons,
     *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    truth: World | None = None,
     seed: int = 0,
     progress: Progress = lambda text, share: None,
 ) -> Exam:
-    """The exam of a fitted world and its simple rules on the subjects given (stacked paths)."""
+    """The exam of a fitted world and its simple rules on the subjects given (stacked paths).
+
+    `groups` holds the groupings of these subjects, `truth` the simulator that all data came from, if there is one.
+    """
     rules = {r.name: fitted.members[r.name] for r in fitted.race.rows if r.is_rule}
     calibrations = {"world": fitted.calibration, **{name: fitted.rules_calibration[name] for name in rules}}
-    return Exam(fitted.world, rules, paths, tuple(subjects), horizons, calibrations, seed=seed, progress=progress)
+    training, met = _training(fitted)
+    contexts = {name: tuple(values) for name, values in (groups or {}).items()} | categories(fitted.spec, paths)
+    return Exam(
+        fitted.world, rules, paths, tuple(subjects), horizons, calibrations, seed=seed, training=training, truth=truth,
+        contexts=contexts, trained_on={name: frozenset(values) for name, values in met.items()}, progress=progress,
+    )  # fmt: skip
+
+
+def _training(fitted: Fitted) -> tuple[Training | None, Mapping[str, tuple[str, ...]]]:
+    """What a world learned from, and the groups of these subjects; None where the histories were left out."""
+    c = fitted.cohort
+    if c is None:
+        return None, {}
+    index = np.flatnonzero(np.array(c.split) != "test")
+    paths = take(c.paths, index)
+    training = Training(paths, tuple(c.subjects[i] for i in index), fitted.calibration.scale, fitted.envelope)
+    return training, {n: tuple(v[i] for i in index) for n, v in c.groups.items()} | categories(fitted.spec, paths)
+
+
+def categories(spec: WorldSpec, paths: Path) -> dict[str, tuple[str, ...]]:
+    """For every category among the traits, the level of every subject (empty: none)."""
+    found, place = {}, 0
+    for trait in spec.traits:
+        width = 1 if trait.kind == "real" else len(trait.levels)
+        if trait.kind == "category":
+            hot = np.nan_to_num(np.asarray(paths.traits)[:, place : place + width])
+            found[trait.name] = tuple(trait.levels[row.argmax()] if row.max(initial=0.0) > 0 else "" for row in hot)
+        place += width
+    return found
 
 
 def heldout_rows(fitted: Fitted, paths: Path, subjects: Sequence[str], *, seed: int = 0) -> tuple[Row, ...]:
@@ -55,14 +91,25 @@ def heldout_rows(fitted: Fitted, paths: Path, subjects: Sequence[str], *, seed: 
     return tuple(rows)
 
 
-def held_out(fitted: Fitted) -> tuple[Path, tuple[str, ...]] | None:
+@dataclass(frozen=True)
+class HeldOut:
+    """Subjects kept from training: stacked paths, names and groupings."""
+
+    paths: Path
+    subjects: tuple[str, ...]
+    groups: Mapping[str, tuple[str, ...]]
+
+
+def held_out(fitted: Fitted) -> HeldOut | None:
     """The held-out subjects of a fitted study; None where there are none or their histories were left out."""
     if fitted.cohort is None:
         return None
     index = np.flatnonzero(np.array(fitted.cohort.split) == "test")
     if not len(index):
         return None
-    return take(fitted.cohort.paths, index), tuple(fitted.cohort.subjects[i] for i in index)
+    c = fitted.cohort
+    groups = {name: tuple(values[i] for i in index) for name, values in c.groups.items()}
+    return HeldOut(take(c.paths, index), tuple(c.subjects[i] for i in index), groups)
 
 
 def _rows(exam: Exam, member: str, name: str, role: Role) -> list[Row]:

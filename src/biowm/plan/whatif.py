@@ -11,9 +11,10 @@ import numpy as np
 
 from biowm.core import do as interventions
 from biowm.core.buckets import bucket
-from biowm.core.forecast import Queries, forecast
+from biowm.core.forecast import forecast
 from biowm.core.futures import Futures, Support
 from biowm.core.path import lengths, stack
+from biowm.core.queries import Queries
 from biowm.core.record import Record
 from biowm.core.rollout import time_grid
 from biowm.core.schedule import Entry, Schedule, entries, schedule

@@ -39,7 +39,7 @@ from .horizons import Horizons
 from .race import Race, RaceRow
 from .stages import write_atomic
 
-FORMAT = 3
+FORMAT = 4
 UNNAMED = '@register("mechanisms", "a-name") above its class: an artefact holds names, never code'
 _PARTS: dict[str, type[eqx.Module]] = {"Frame": Frame, "Scale": Scale, "Wiring": Wiring, "Factors": Factors}
 _NAMES = {"weights": "weights.safetensors", "calibration": "calibration.json", "metrics": "metrics.json"}
@@ -75,7 +75,7 @@ def save_fitted(fitted: Fitted, folder: File, *, keep_data: bool = True) -> None
     }
     if fitted.cohort is not None and keep_data:
         c = fitted.cohort
-        body["cohort"] = {"subjects": c.subjects, "split": c.split, "starts": c.starts}
+        body["cohort"] = {"subjects": c.subjects, "split": c.split, "starts": c.starts, "groups": dict(c.groups)}
         files[_HISTORIES] = save(_path_arrays(c.paths))
     else:
         (folder / _HISTORIES).unlink(missing_ok=True)  # those of an earlier fit in the same folder
@@ -107,7 +107,8 @@ def load_fitted(folder: File | str) -> Fitted:
         if "cohort" in body:
             c = body["cohort"]
             paths = _path_from(load(files[_HISTORIES]))
-            cohort = Cohort(tuple(c["subjects"]), paths, tuple(c["split"]), tuple(c["starts"]))
+            groups = {name: tuple(values) for name, values in c["groups"].items()}
+            cohort = Cohort(tuple(c["subjects"]), paths, tuple(c["split"]), tuple(c["starts"]), groups)
         horizons = {**body["horizons"], "values": tuple(body["horizons"]["values"])}
         return Fitted(
             spec=spec,

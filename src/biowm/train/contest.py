@@ -11,8 +11,9 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from biowm.core.forecast import Queries, forecast, shares
+from biowm.core.forecast import forecast, shares
 from biowm.core.path import Path, take
+from biowm.core.queries import Queries
 from biowm.core.spec import WorldSpec
 from biowm.models.candidate import Candidate, Material, material
 from biowm.models.scale import Scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from biowm.core.interval import Row
 from biowm.core.path import Path
@@ -20,12 +20,16 @@ from .race import Race
 
 @dataclass(frozen=True)
 class Cohort:
-    """The subjects a world was fitted and tested on: stacked paths and the split each subject is in."""
+    """The subjects a world was fitted and tested on: stacked paths and the split each subject is in.
+
+    `groups` holds the groupings of the study (site, plate): the value of every subject.
+    """
 
     subjects: tuple[str, ...]
     paths: Path
     split: tuple[str, ...]
     starts: tuple[float, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def row(self, subject: str) -> int:
         """Index of a subject; KeyError names some of those there are."""

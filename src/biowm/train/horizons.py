@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from biowm.core.forecast import Queries
 from biowm.core.path import Path
+from biowm.core.queries import Queries
 
 READINGS = (1, 3, 6, 12)
 _MOST_TIMES = 24

@@ -63,7 +63,7 @@ def fit_study(
     inputs = {**record.inputs, "study": study.sha256}
     return dataclasses.replace(
         fitted,
-        cohort=Cohort(study.subjects, paths, tuple(label.tolist()), study.starts),
+        cohort=Cohort(study.subjects, paths, tuple(label.tolist()), study.starts, study.groups),
         record=Record(record.kind, inputs, record.config, record.seed, record.parents, record.metrics),
         study=study.config.model_dump_json(exclude_defaults=True),
     )

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from tests.support.decay import Decay
 
-from biowm.core.forecast import Queries, belief_at, forecast
+from biowm.core.forecast import belief_at, forecast
 from biowm.core.path import Path, stack, take
+from biowm.core.queries import Queries
 from biowm.core.rollout import rollout
 from biowm.core.schedule import Entry, schedule
 from biowm.models.blend import blend

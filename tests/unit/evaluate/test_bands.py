@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tests.support.decay import Decay
 
-from biowm.core.forecast import Queries
+from biowm.core.queries import Queries
 from biowm.evaluate.bands import Bands
 from biowm.models.scale import fit_scale
 from biowm.train.calibrate import Calibration

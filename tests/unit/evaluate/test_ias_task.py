@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biowm.core.forecast import Queries
 from biowm.core.path import Path
+from biowm.core.queries import Queries
 from biowm.core.schedule import entries
 from biowm.core.spec import WorldSpec
 from biowm.evaluate.metrics import interval

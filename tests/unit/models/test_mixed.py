@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from tests.support.tiny import SPEC, learned, subject, tiny_cohort, tiny_material
 
-from biowm.core.forecast import Queries, forecast
+from biowm.core.forecast import forecast
 from biowm.core.path import Path, stack
+from biowm.core.queries import Queries
 from biowm.core.rollout import assimilate, at, draw_states, rollout
 from biowm.core.schedule import Entry, schedule
 from biowm.models.features import ACTION_BLOCKS, columns_of, features, with_traits

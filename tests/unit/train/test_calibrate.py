@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from biowm.core.forecast import Queries
+from biowm.core.queries import Queries
 from biowm.core.spec import Channel, WorldSpec
 from biowm.models.scale import Scale, fit_scale
 from biowm.train.calibrate import Calibration, band, calibrate, factors, level_at

@@ -12,8 +12,9 @@ import pytest
 from tests.support.tiny import tiny_cohort
 
 from biowm.core.errors import BadInput
-from biowm.core.forecast import Queries, forecast
+from biowm.core.forecast import forecast
 from biowm.core.interval import Row
+from biowm.core.queries import Queries
 from biowm.core.record import digest
 from biowm.train.checkpoint import load_fitted, save_fitted
 from biowm.train.contest import DRAWS
@@ -162,7 +163,7 @@ def resealed(folder: Path, **changes: object) -> None:
 
 def test_another_format_is_refused(copy: Path):
     resealed(copy, format=99)
-    with pytest.raises(BadInput, match=r"world\.json: found 'format 99', expected format 3"):
+    with pytest.raises(BadInput, match=r"world\.json: found 'format 99', expected format 4"):
         load_fitted(copy)
 
 

@@ -15,7 +15,7 @@ from biowm.core.path import take
 from biowm.core.registry import register
 from biowm.core.rollout import draw_states, resume
 from biowm.core.schedule import Schedule, between
-from biowm.core.world import State
+from biowm.core.world import State, World
 
 from ..exam import Exam, Verdict
 from ..metrics import difference
@@ -27,10 +27,10 @@ _PIECES = 8  # two schedules differ where they give different amounts in one of 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one way of tampering does: to how many questions, to states and forecasts, and to the CRPS."""
+    """What one way of tampering does: to how many questions, to states (None: there are none), forecasts and CRPS."""
 
     questions: int
-    moves_state: bool
+    moves_state: bool | None
     moves_forecast: bool
     crps_change: Interval
 
@@ -39,7 +39,8 @@ class Effect:
 def check(exam: Exam) -> Verdict:
     """Masked, swapped and late actions change the forecast, latent and decoded; masked and swapped ones worsen it.
 
-    Where actions do not differ between the subjects of the exam nothing can be tested (R3, R27 of the ladder).
+    Where actions do not differ between the subjects of the exam nothing can be tested; of a model without transition
+    only forecasts can (R3, R27 of the ladder).
     """
     queries = exam.asked.queries
     given = take(exam.paths, queries.subject).plan
@@ -59,7 +60,7 @@ def check(exam: Exam) -> Verdict:
 
 
 def _untested(exam: Exam, why: str) -> Verdict:
-    return Verdict("not_applicable", None, f"{why}: nothing to test", exam.record("action", {"reason": why}))
+    return exam.skip("action", f"{why}: nothing to test")
 
 
 def _amounts(exam: Exam, plans: Schedule) -> np.ndarray:
@@ -79,36 +80,39 @@ def _effect(exam: Exam, given: Schedule, other: Schedule) -> Effect:
         return Effect(0, False, False, Interval(np.nan, np.nan, np.nan, 0))
     right, wrong = exam.answer("world"), exam.answer("world", other)
     change = difference(exam.area(exam.curve(wrong)), exam.area(exam.curve(right)), seed=exam.seed)
-    states = all(_moves(exam, given, other, q) for q in differ[:_LOOKED_AT].tolist())
+    world, states = exam.dynamics, None
+    if world is not None:
+        states = all(_moves(exam, world, given, other, q) for q in differ[:_LOOKED_AT].tolist())
     return Effect(len(differ), states, bool((right != wrong).any()), change)
 
 
-def _moves(exam: Exam, given: Schedule, other: Schedule, question: int) -> bool:
+def _moves(exam: Exam, world: World, given: Schedule, other: Schedule, question: int) -> bool:
     """Whether other actions lead to other latent states."""
-    ends = (jax.tree.leaves(_ends(exam, plans, question)) for plans in (given, other))
+    ends = (jax.tree.leaves(_ends(exam, world, plans, question)) for plans in (given, other))
     return any(not np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(*ends, strict=True))
 
 
-def _ends(exam: Exam, plans: Schedule, question: int) -> State:
+def _ends(exam: Exam, world: World, plans: Schedule, question: int) -> State:
     """The states in which a question's rollout ends under its schedule among `plans`."""
     queries = exam.asked.queries
     key = jax.random.key(exam.seed)
-    belief = belief_at(exam.world, exam.path(question), int(queries.origin[question]))
-    states = eqx.filter_jit(draw_states)(exam.world, belief, key=key, draws=_DRAWS)
+    belief = belief_at(world, exam.path(question), int(queries.origin[question]))
+    states = eqx.filter_jit(draw_states)(world, belief, key=key, draws=_DRAWS)
     plan = jax.tree.map(lambda leaf: leaf[question], plans)
-    return eqx.filter_jit(resume)(exam.world, states, plan, jnp.asarray(queries.times[question]), key=key)[0]
+    return eqx.filter_jit(resume)(world, states, plan, jnp.asarray(queries.times[question]), key=key)[0]
 
 
 def _judge(exam: Exam, effects: dict[str, Effect]) -> Verdict:
     tested = {name: e for name, e in effects.items() if e.questions}
     if not {"mask", "shuffle"} <= set(tested):
         return _untested(exam, "the actions do not differ between the subjects")
-    ignored = [name for name, e in tested.items() if not (e.moves_state and e.moves_forecast)]
+    ignored = [name for name, e in tested.items() if e.moves_state is False or not e.moves_forecast]
     useless = [name for name in ("mask", "shuffle") if not tested[name].crps_change.low > 0]
     said = [f"the state or the forecast ignores them ({', '.join(ignored)})"] if ignored else []
     said += [f"wrong actions do not forecast worse ({', '.join(useless)})"] if useless else []
-    said += [] if said else ["masked, swapped and late actions move state and forecast, and wrong ones forecast worse"]
+    moved = "state and forecast" if exam.dynamics is not None else "the forecast (there is no state)"
+    said += [] if said else [f"masked, swapped and late actions move {moved}, and wrong ones forecast worse"]
     said += [] if "late" in tested else ["late actions could not be tested: none changes within the horizon"]
-    evidence = exam.record("action", {name: asdict(e) for name, e in effects.items()})
-    status = "failed" if ignored or useless else "passed"
-    return Verdict(status, effects["shuffle"].crps_change, "; ".join(said), evidence)
+    evidence = {name: asdict(e) for name, e in effects.items()}
+    passed = not (ignored or useless)
+    return exam.verdict("action", passed, effects["shuffle"].crps_change, "; ".join(said), evidence)

@@ -26,8 +26,7 @@ def check(exam: Exam) -> Verdict:
     """
     level = exam.calibrations["world"].level
     if level is None:
-        why = "no promise: too few calibration subjects for a band"
-        return Verdict("not_applicable", None, why, exam.record("calibration", {"reason": why}))
+        return exam.skip("calibration", "no promise: too few calibration subjects for a band")
     held = _coverages(exam, level)
     longest = list(held.values())[-1]
     rule = "ridge" if "ridge" in exam.rules else exam.best_rule()
@@ -41,8 +40,8 @@ def check(exam: Exam) -> Verdict:
         "against": rule,
         "pit": dict(zip(exam.horizons.labels(), _pit(exam), strict=True)),
     }
-    status = "failed" if missed or width.low > 1 else "passed"
-    return Verdict(status, longest, f"{_said(held, level)}; {costs}", exam.record("calibration", evidence))
+    passed = not missed and width.low <= 1
+    return exam.verdict("calibration", passed, longest, f"{_said(held, level)}; {costs}", evidence)
 
 
 def _said(held: Mapping[str, Interval], level: float) -> str:

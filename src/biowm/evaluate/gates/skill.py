@@ -44,4 +44,4 @@ def check(exam: Exam) -> Verdict:
         "ratio": {rule: {label: asdict(r) for label, r in rows.items()} for rule, rows in against.items()},
         "area_ratio": {rule: asdict(r) for rule, r in areas.items()},
     }
-    return Verdict("failed" if behind else "passed", areas[best], detail, exam.record("skill", evidence))
+    return exam.verdict("skill", not behind, areas[best], detail, evidence)

@@ -14,7 +14,7 @@ from biowm.core.rollout import draw_states, resume
 from biowm.core.schedule import Schedule
 from biowm.core.world import Moment, State, World
 
-from ..exam import Exam, Verdict
+from ..exam import NO_TRANSITION, Exam, Verdict
 from ..metrics import exact_share
 
 _SUBJECTS, _DRAWS, _TIMES = 4, 8, 16
@@ -57,17 +57,17 @@ def _cut(world: World, states: State, plan: Schedule, times: np.ndarray, key: ja
     return joined(middle), joined(through_bytes(middle))
 
 
-def _faults(exam: Exam, question: int) -> list[str]:
+def _faults(exam: Exam, world: World, question: int) -> list[str]:
     queries = exam.asked.queries
     path = exam.path(question)
     times = np.unique(queries.times[question])
     room = bucket(len(times) + 1, _TIMES) - len(times)  # questions of one size share one compiled program
     times = np.concatenate([times, np.repeat(times[-1:], room)])
     key = jax.random.key(exam.seed)
-    belief = belief_at(exam.world, path, int(queries.origin[question]))
-    states = _draw(exam.world, belief, key=key, draws=_DRAWS)
-    split, saved = _cut(exam.world, states, path.plan, times, key)
-    again = _draw(exam.world, through_bytes(belief), key=key, draws=_DRAWS)
+    belief = belief_at(world, path, int(queries.origin[question]))
+    states = _draw(world, belief, key=key, draws=_DRAWS)
+    split, saved = _cut(world, states, path.plan, times, key)
+    again = _draw(world, through_bytes(belief), key=key, draws=_DRAWS)
     checks = {"split rollout": split, "saved state": saved, "saved belief": same(again, states)}
     return [name for name, held in checks.items() if not held]
 
@@ -75,18 +75,19 @@ def _faults(exam: Exam, question: int) -> list[str]:
 @register("gates", "state")
 def check(exam: Exam) -> Verdict:
     """A split rollout equals the whole and saved beliefs and states go on unchanged, to the bit (R1 of the ladder)."""
+    world = exam.dynamics
+    if world is None:
+        return exam.skip("state", NO_TRANSITION)
     asked = range(min(_SUBJECTS, len(exam.asked.queries.subject)))
     try:
-        faults = [_faults(exam, q) for q in asked]
+        faults = [_faults(exam, world, q) for q in asked]
     except TypeError as error:
-        return Verdict(
-            "failed", None, f"the state cannot be saved: {error}", exam.record("state", {"error": str(error)})
-        )
+        return exam.verdict("state", False, None, f"the state cannot be saved: {error}", {"error": str(error)})
     held = sum(not found for found in faults)
     broken = sorted({name for found in faults for name in found})
     detail = (
         f"split rollouts and saved beliefs and states equal the whole bit for bit in {held} of {len(asked)} checks"
         + (f"; differs: {', '.join(broken)}" if broken else "")
     )
-    evidence = exam.record("state", {"questions": len(asked), "draws": _DRAWS, "faults": faults})
-    return Verdict("failed" if broken else "passed", exact_share(held, len(asked)), detail, evidence)
+    evidence = {"questions": len(asked), "draws": _DRAWS, "faults": faults}
+    return exam.verdict("state", not broken, exact_share(held, len(asked)), detail, evidence)

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from biowm.core.forecast import Queries, forecast
+from biowm.core.forecast import forecast
 from biowm.core.mechanism_units import Declared
 from biowm.core.mechanisms.radiotherapy import Radiotherapy
 from biowm.core.path import Path, stack
+from biowm.core.queries import Queries
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 from biowm.core.world import World
 from biowm.models.candidate import Candidate, material, shared

@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from biowm.core.forecast import Queries, forecast
+from biowm.core.forecast import forecast
 from biowm.core.interval import Role
 from biowm.core.path import Path, stack, take
+from biowm.core.queries import Queries
 from biowm.core.registry import register
 from biowm.core.schedule import Entry, Schedule, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec

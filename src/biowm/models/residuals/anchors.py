@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from biowm.core.forecast import Queries, forecast
+from biowm.core.forecast import forecast
 from biowm.core.path import take
+from biowm.core.queries import Queries
 from biowm.core.world import World
 
 from ..baselines.pairs import traces
