@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from biowm.core.buckets import bucket
 from biowm.core.path import RUNNING, Path
 from biowm.core.rollout import draw_states, resume
-from biowm.core.schedule import Entry, Schedule, schedule
+from biowm.core.schedule import Schedule
 from biowm.core.spec import WorldSpec
 from biowm.core.world import State, World
 
@@ -57,20 +58,18 @@ def simulate(world: World, n: int, times: Float[np.ndarray, " t"], policy: Polic
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(n, dtype=jnp.uint32))
     traits = _traits(world.spec, n, seed)
     states = _born(world, jnp.asarray(traits), keys)
-    size = len(schedule([], len(times) * len(world.spec.actions)).card)
-    given: list[list[Entry]] = [[] for _ in range(n)]
+    plans = _blank(n, len(times) * len(world.spec.actions))
     readings: list[np.ndarray] = []
     for k, now in enumerate(times):
-        plans = _stacked(given, size)
         states, read = _live(world, states, plans, jnp.asarray([now], jnp.float32), keys)
         readings.append(np.asarray(read))
         if k + 1 < len(times):
             doses = policy(np.concatenate(readings, axis=1), rng)
-            _give(world.spec, given, doses, float(now), float(times[k + 1]))
+            _give(world.spec, plans, k, doses, float(now), float(times[k + 1]))
     paths = Path(
         t=np.broadcast_to(np.asarray(times, np.float32), (n, len(times))).copy(),
         x=np.concatenate(readings, axis=1),
-        plan=_stacked(given, size),
+        plan=plans,
         traits=traits,
         event=np.full(n, RUNNING, np.int32),
     )
@@ -125,14 +124,22 @@ def _size(spec: WorldSpec, share: Float[np.ndarray, "n a"]) -> Float[np.ndarray,
     return np.where([card.kind == "switch" for card in spec.actions], 1.0, share)
 
 
-def _give(spec: WorldSpec, given: list[list[Entry]], doses: Float[np.ndarray, "n a"], now: float, until: float) -> None:
-    for who, what in zip(*np.nonzero(doses), strict=True):
-        stop = now if spec.actions[what].kind == "bolus" else until
-        given[who].append(Entry(int(what), float(doses[who, what]), now, stop))
+def _blank(n: int, size: int) -> Schedule:
+    """Nothing given: one place for every decision and action."""
+    shape = (n, bucket(size))
+    card, dose = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
+    return Schedule(card, dose, dose.copy(), dose.copy(), np.zeros(shape, bool))
 
 
-def _stacked(given: list[list[Entry]], size: int) -> Schedule:
-    return jax.tree.map(lambda *rows: np.stack(rows), *(schedule(plan, size) for plan in given))
+def _give(spec: WorldSpec, plans: Schedule, k: int, doses: Float[np.ndarray, "n a"], now: float, until: float) -> None:
+    """Write decision number `k` into the schedules: a bolus now, anything else until the next decision."""
+    bolus = np.array([card.kind == "bolus" for card in spec.actions])
+    place = slice(k * len(bolus), (k + 1) * len(bolus))
+    acts = doses != 0
+    plans.card[:, place] = np.where(acts, np.arange(len(bolus)), -1)
+    plans.dose[:, place] = doses
+    plans.onset[:, place] = np.where(acts, now, 0.0)
+    plans.stop[:, place] = np.where(acts, np.where(bolus, now, until), 0.0)
 
 
 def _traits(spec: WorldSpec, n: int, seed: int) -> Float[np.ndarray, "n s"]:
