@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from biowm.core.rollout import assimilate, at
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, Trait, WorldSpec
 from biowm.models.candidate import material
-from biowm.models.trunks.mechanism import Mechanistic
+from biowm.models.trunks.mechanism import Mechanistic, Notes
 from biowm.models.trunks.mechanism_fit import EDGE, Fit, edges, first_values, fit_mechanism
 from biowm.models.trunks.mechanism_found import estimates, summary
 from biowm.models.trunks.mechanism_futures import fit_futures
@@ -273,6 +274,13 @@ def test_what_was_found_is_told_in_units_and_keeps_to_the_bounds():
     told = summary({"plain": world, "none": 1.0, "under": (world, 2.0)})
     assert set(told) == {"plain", "under"}
     assert told["plain"]["parameters"]["effect"]["interval95"] == list(bounds)
+
+
+def test_what_is_said_of_a_fit_compiles_nothing_anew():
+    one = burden_world()
+    other = dataclasses.replace(one, notes=Notes(("growth ran off",)))
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    assert (tuple(one.notes), tuple(other.notes)) == ((), ("growth ran off",))
 
 
 def test_a_value_outside_its_bounds_is_named():

@@ -28,6 +28,16 @@ _FAR = 20.0  # e-folds from its usual size that a state may be
 _WILD = 2.5  # a reading this many sd off moves the states, and the shifts no further
 
 
+class Notes(tuple[str, ...]):
+    """What was odd about a fit, in words; equal to any other notes, or each would have its programs compiled anew."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Notes)
+
+    def __hash__(self) -> int:
+        return hash(Notes)
+
+
 class MechanismBelief(Belief):
     """N(m, P) of shifts, states and idle channels; the last reading of each channel, and whether it was just now."""
 
@@ -60,7 +70,7 @@ class Mechanistic(World):
     spec: WorldSpec = eqx.field(static=True)
     spacing: float = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
-    notes: tuple[str, ...] = eqx.field(static=True)
+    notes: Notes = eqx.field(static=True, converter=Notes)
     wiring: Wiring
     frame: Frame
     factors: Factors

@@ -29,7 +29,7 @@ from biowm.core.spec import WorldSpec
 
 from ..candidate import Candidate
 from ..tracker import Frame
-from .mechanism import Mechanistic
+from .mechanism import Mechanistic, Notes
 from .mechanism_start import accurate, blank
 
 MOST_TIMES, MOST_READINGS = 96, 4096  # of a subject, and of all: more subjects where they are read less often
@@ -84,7 +84,7 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
     world = at(base, _split(flat, start))
     doubt = np.sqrt(np.diag(np.linalg.inv(information)))[: len(start.theta)]
     notes = (*notes, *edges(world, start, flat))
-    return dataclasses.replace(accurate(world, *gaps), doubt=jnp.asarray(doubt, jnp.float32), notes=notes)
+    return dataclasses.replace(accurate(world, *gaps), doubt=jnp.asarray(doubt, jnp.float32), notes=Notes(notes))
 
 
 def entrant(declared: Declared, spec: WorldSpec, fit: Fit = fit_mechanism, how: str = "") -> Candidate:

@@ -30,7 +30,7 @@ from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
-from .mechanism import Mechanistic
+from .mechanism import Mechanistic, Notes
 from .mechanism_fit import Walk, at, first_values, gaps_of, valued, walk_of
 from .mechanism_start import accurate, blank
 
@@ -82,7 +82,7 @@ def fit_futures(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism
     among = jnp.sqrt(jnp.nansum(shift**2, axis=0) / met)
     world = eqx.tree_at(lambda w: (w.shift, w.between), world, (shift, among))
     unknown = jnp.full(len(start.theta), jnp.nan)
-    return dataclasses.replace(accurate(_spread(world, walk), *gaps), doubt=unknown, notes=notes)
+    return dataclasses.replace(accurate(_spread(world, walk), *gaps), doubt=unknown, notes=Notes(notes))
 
 
 def _underway(world: Mechanistic, steep: Bool[np.ndarray, " p"]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
-from .mechanism import Mechanistic
+from .mechanism import Mechanistic, Notes
 
 MOST_STEPS, ERROR = 64, 0.01  # of the solver in the longest gap; the error it may make, in standardised link space
 
@@ -39,7 +39,7 @@ def blank(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiri
         spec=spec,
         spacing=frame.spacing,
         substeps=_declared(mechanism, paths, float(scale.clock)),
-        notes=(),
+        notes=Notes(),
         wiring=wiring,
         frame=frame,
         factors=scale,
