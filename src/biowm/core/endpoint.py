@@ -28,6 +28,6 @@ class Endpoint(ABC):
     ) -> Float[np.ndarray, "q n h d"]:
         """Draws of every query's readings (units of the channels), under its schedule of `plans` (one a query).
 
-        `paths` hold whole subjects: what lies after a query's origin must not be looked at. The same `seed` gives the
-        same draws.
+        `forecast` hides what lies after the origins: its `paths`, one a query, hold no later reading (NaN). The same
+        `seed` gives the same draws.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -94,8 +95,16 @@ def forecast(
 def _answered(
     model: Endpoint, paths: Path, queries: Queries, plans: Schedule, *, key: PRNGKeyArray, draws: int
 ) -> Float[np.ndarray, "q n h d"]:
-    """What a model without transition says; ValueError where the draws are not of the shape asked for."""
-    said = model.answer(paths, queries, plans, seed=int(jax.random.bits(key)), draws=draws)
+    """What a model without transition says of histories cut off at the origins, so that it cannot read the answers.
+
+    Raises ValueError where the draws are not of the shape asked for.
+    """
+    n = len(queries.subject)
+    later = np.arange(paths.t.shape[1])[None, :] > queries.origin[:, None]
+    seen = take(paths, queries.subject)
+    seen = replace(seen, x=np.where(later[:, :, None], np.nan, np.asarray(seen.x)).astype(np.float32), plan=plans)
+    cut = Queries(np.arange(n), queries.origin, queries.times)
+    said = model.answer(seen, cut, plans, seed=int(jax.random.bits(key)), draws=draws)
     wanted = (*queries.subject.shape, draws, queries.times.shape[1], len(model.spec.channels))
     if np.shape(said) != wanted:
         raise ValueError(f"{type(model).__name__} answered draws of shape {np.shape(said)}, expected {wanted}")

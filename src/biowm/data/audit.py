@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,9 @@ from .study import Study
 class Finding:
     """One way in which held-out data are not held out, and for whom."""
 
-    kind: Literal["subject in two parts", "identical paths", "group in two parts"]
+    kind: Literal[
+        "subject in two parts", "identical paths", "shared stretch", "shared first reading", "group in two parts"
+    ]
     message: str
     subjects: tuple[str, ...]
 
@@ -26,9 +29,18 @@ class Finding:
 def audit(study: Study, split: Split) -> tuple[Finding, ...]:
     """Everything that leaks between the parts of a split; () where nothing does.
 
-    Identical paths are reported wherever they are: one patient under two names makes every interval too narrow.
+    Identical paths are reported wherever they are: one patient under two names makes every interval too narrow. Parts
+    of histories that are the same, to the last digit, are reported where one is trained on and the other held out.
     """
-    return (*_twice(study, split), *_identical(study), *_across(study, split))
+    same = _identical(study)
+    known = {frozenset(pair) for f in same for pair in itertools.combinations(f.subjects, 2)}
+    return (
+        *_twice(study, split),
+        *same,
+        *_stretches(study, split, known),
+        *_starts(study, split, known),
+        *_across(study, split),
+    )
 
 
 def _twice(study: Study, split: Split) -> list[Finding]:
@@ -50,6 +62,44 @@ def _identical(study: Study) -> list[Finding]:
         for names in same.values()
         if len(names) > 1
     ]
+
+
+def _stretches(study: Study, split: Split, known: set[frozenset[str]]) -> list[Finding]:
+    """Subjects of both sides that share three consecutive readings: one history cut in two, or a copy of a part."""
+    held, at = {*split.test, *split.calibrate}, defaultdict(set)
+    for i, path in enumerate(study.paths):
+        t, x = np.asarray(path.t), np.asarray(path.x)
+        for k in range(len(t) - 2):
+            piece = x[k : k + 3]
+            if np.isfinite(piece).all(1).any() and len(np.unique(piece[np.isfinite(piece)])) > 2:
+                at[digest_arrays([np.diff(t[k : k + 3]), piece])].add(i)
+    found = {i for some in at.values() for i in some if _leaks(study, some, held, known)}
+    names = tuple(study.subjects[i] for i in sorted(found))
+    message = f"three consecutive readings that are also in the other part: {_some(names)}"
+    return [Finding("shared stretch", message, names)] if names else []
+
+
+def _starts(study: Study, split: Split, known: set[frozenset[str]]) -> list[Finding]:
+    """Subjects of both sides whose first readings are one measurement, copied: the same numbers in every channel.
+
+    Numbers that are also read later, of anybody, are such as come up by themselves (rounded, at a limit).
+    """
+    held, at, later = {*split.test, *split.calibrate}, defaultdict(set), set()
+    for i, path in enumerate(study.paths):
+        rows = [digest_arrays([row]) for row in np.asarray(path.x)]
+        later |= set(rows[1:])
+        if rows and np.isfinite(np.asarray(path.x)[0]).any():
+            at[rows[0]].add(i)
+    found = {i for row, some in at.items() for i in some if row not in later and _leaks(study, some, held, known)}
+    names = tuple(study.subjects[i] for i in sorted(found))
+    message = f"the first reading is also that of a subject in the other part: {_some(names)} (one measurement copied?)"
+    return [Finding("shared first reading", message, names)] if names else []
+
+
+def _leaks(study: Study, members: set[int], held: set[int], known: set[frozenset[str]]) -> bool:
+    """Whether these subjects lie on both sides and it has not been said already that they are the same."""
+    pairs = itertools.combinations([study.subjects[i] for i in sorted(members)], 2)
+    return bool(members & held) and bool(members - held) and not all(frozenset(pair) in known for pair in pairs)
 
 
 def _across(study: Study, split: Split) -> list[Finding]:

@@ -69,6 +69,56 @@ def test_audit_finds_a_group_and_a_subject_on_both_sides():
     assert (twice.kind, twice.subjects) == ("subject in two parts", ("22",))
 
 
+def planted(leak: str, seed: int) -> tuple[Study, Split]:
+    """A clean cohort of 24 subjects on two plates of two donors each, with one leak of the kind between the parts."""
+    rng = np.random.default_rng(seed)
+    n, train, test = 24, tuple(range(16)), tuple(range(16, 24))
+    x = rng.lognormal(size=(n, 6, 2))
+    donor = np.repeat(["d0", "d1", "d2"], 8)
+    plate = np.repeat(["p0", "p0", "p1"], 8)
+    a, b = int(rng.choice(train)), int(rng.choice(test))
+    if leak == "subject":
+        x[b] = x[a]
+    elif leak == "time":  # the later half of a training subject, under another name
+        x[b, :3] = x[a, 3:]
+    elif leak == "first":  # one measurement at t = 0 stands for both
+        x[b, 0] = x[a, 0]
+    elif leak == "donor":
+        donor[b] = donor[a]
+    elif leak == "plate":
+        plate[b] = plate[a]
+    frame = pd.DataFrame({
+        "id": np.repeat(np.arange(n), 6), "t": np.tile(np.arange(6), n), "x": x[..., 0].ravel(), "y": x[..., 1].ravel(),
+        "donor": np.repeat(donor, 6), "plate": np.repeat(plate, 6),
+    })  # fmt: skip
+    channels = {"x": {"unit": "mg"}, "y": {"unit": "mg"}}
+    study = load(frame, CONFIG | {"channels": channels, "groups": {"donor": "donor", "plate": "plate"}})
+    return study, Split(train, (), test)
+
+
+@pytest.mark.parametrize(
+    ("leak", "kind"),
+    [
+        ("subject", "identical paths"),
+        ("time", "shared stretch"),
+        ("first", "shared first reading"),
+        ("donor", "group in two parts"),
+        ("plate", "group in two parts"),
+    ],
+)
+def test_audit_finds_every_planted_leak(leak: str, kind: str):
+    for seed in range(20):
+        assert audit(*planted("none", seed)) == ()
+        assert kind in {finding.kind for finding in audit(*planted(leak, seed))}, seed
+
+
+def test_values_that_come_up_by_themselves_are_no_copies():
+    rng = np.random.default_rng(0)
+    rough = rng.integers(1, 6, size=120)  # five levels: first readings are bound to meet
+    study = cohort(x=rough.astype(float))
+    assert "shared first reading" not in {f.kind for f in audit(study, split(study, 0))}
+
+
 def test_describe_says_what_was_understood_and_every_repair():
     rng = np.random.default_rng(1)
     n = 12
