@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json as format_json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options, output, runtime
+
+if TYPE_CHECKING:
+    from biowm.evaluate.certify import Report
 
 
 def certify(
@@ -24,6 +28,10 @@ def certify(
         str | None,
         typer.Option(help="The registered simulator that the study's data came from.", show_default=False),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder for the report: certificate.html, .json and .md.", show_default=False),
+    ] = None,
     data: options.Data = None,
     seed: options.Seed = 0,
     json: options.Json = False,
@@ -32,6 +40,7 @@ def certify(
 
     \b
     biowm certify runs/ias
+    biowm certify runs/ias --out runs/ias/certificate
     biowm certify runs/ias --on other-hospital.yaml --json
     biowm certify demo_out/world --truth patient/tumour
     biowm certify patient/tumour
@@ -51,7 +60,25 @@ def certify(
     source = None if truth is None else registry.get("worlds", truth)()
     with output.progress("certify") as tell:
         report = api.certify(examined, on, truth=source, data=data, seed=seed, progress=tell)
+    if out is not None:
+        _write(report, out)
     if json:
         output.emit(report.to_json())
     else:
         output.show(report)
+
+
+def _write(report: Report, folder: Path) -> None:
+    """The report in three forms, each written whole or not at all."""
+    from biowm.evaluate.reports.certificate import certificate_html, certificate_markdown
+    from biowm.train.stages import write_atomic
+
+    folder.mkdir(parents=True, exist_ok=True)
+    body = format_json.dumps(output.finite(report.to_json()), indent=1, allow_nan=False)
+    for name, text in (
+        ("certificate.html", certificate_html(report)),
+        ("certificate.md", certificate_markdown(report)),
+        ("certificate.json", body + "\n"),
+    ):
+        write_atomic(folder / name, text.encode())
+    output.note(f"written to {folder}")

@@ -14,6 +14,12 @@ def fit(
     study: options.StudyFile,
     out: Annotated[Path | None, typer.Option(help="The folder to write.", show_default="runs/<study>")] = None,
     seed: options.Seed = 0,
+    thorough: Annotated[
+        bool,
+        typer.Option(
+            "--thorough", help="Let the recurrent network race too: longer, often better (see docs/findings.md)."
+        ),
+    ] = False,
     no_data: Annotated[
         bool, typer.Option("--no-data", help="Leave the subjects' histories out of the artefact.")
     ] = False,
@@ -27,6 +33,7 @@ def fit(
     \b
     biowm fit studies/ias.yaml --out runs/ias
     biowm fit my.yaml --data ~/tables --json
+    biowm fit my.yaml --thorough
     """
     runtime.prepare()
     from biowm import api
@@ -36,7 +43,7 @@ def fit(
     loaded = api.load(study, data=data)
     folder = out or Path("runs") / loaded.config.study
     with output.progress("fit", resumes=True) as tell:
-        fitted = api.fit(loaded, seed=seed, out=folder, keep_data=not no_data, progress=tell)
+        fitted = api.fit(loaded, thorough=thorough, seed=seed, out=folder, keep_data=not no_data, progress=tell)
     if json:
         output.emit(fit_json(fitted, folder))
     else:

@@ -37,15 +37,15 @@ def note(text: str) -> None:
 
 def emit(data: dict[str, Any]) -> None:
     """Print one JSON object, the only thing on stdout."""
-    print(json.dumps(_finite(data), indent=1, allow_nan=False))
+    print(json.dumps(finite(data), indent=1, allow_nan=False))
 
 
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
+def finite(value: Any) -> Any:
+    """Plain data without what JSON does not know: NaN and infinity become null."""
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

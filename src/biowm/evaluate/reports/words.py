@@ -6,7 +6,8 @@ ENTRANTS = (
     "Learned worlds (blue): mixed is linear dynamics; in brackets what may differ from subject to subject (none: "
     "nothing; action: the response to treatment; full: everything), and whether the distance from the recent average "
     "counts (memory). + network: a small neural network corrects its steps. smooth: a Gaussian process, which averages "
-    "what followed similar situations under similar doses. mechanism: equations of the study.",
+    "what followed similar situations under similar doses. recurrent: a neural network that reads the whole history "
+    "(in thorough fits only). mechanism: equations of the study.",
     "Simple rules (orange): persistence repeats the last value, mean says the average of the others, trend goes on as "
     "the subject did, direct is a linear regression for each time ahead, ridge one that is applied step by step, knn "
     "the nearest past situations.",
@@ -18,10 +19,16 @@ CRPS = (
 )
 AHEAD = "Ahead: next is the reading to come, h3 the third one to come; with a unit it is the time until then."
 GATES = {
+    "abstention": "Does it err by more where it says that it is less sure?",
     "action": "Do treatments move the forecast, and do wrong ones forecast worse?",
     "calibration": "Do the bands hold as often as they promise, neither less nor more?",
+    "closure": "Is a forecast that is carried on step by step no worse than one long step, and among real readings?",
+    "constraints": "Does it never say what cannot be: out of range, out of order, no number?",
+    "observability": "Does every kind of reading help or not harm, and is the past of a subject used?",
     "skill": "Is it no worse than the last value and the best simple rule?",
     "state": "Can a simulation be cut, saved and taken up again unchanged?",
+    "support": "Does it tell questions that its data do not cover from those that they do?",
+    "time": "Is a forecast the same, however often it is looked at on the way?",
 }
 METRICS = {
     "crps": ("error of the whole forecast (CRPS)", "Lower is better."),
