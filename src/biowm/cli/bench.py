@@ -93,13 +93,24 @@ def _deliver(result: Result, json: str | None, *, several: bool) -> None:
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where result files lie.")] = Path("benchmarks"),
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for leaderboard.html and leaderboard.md.", show_default=False)
+    ] = None,
 ) -> None:
-    """Print the result files of a folder as Markdown.
+    """Print the result files of a folder as Markdown, or write them as a page and as Markdown.
 
     \b
     biowm bench report benchmarks
+    biowm bench report benchmarks --out site
     """
     runtime.prepare()
-    from biowm.evaluate.bench import report as read
+    from biowm.evaluate.leaderboard import leaderboard_html, leaderboard_markdown, read
 
-    print(read(folder))
+    results = read(folder)
+    if out is None:
+        print(leaderboard_markdown(results))
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "leaderboard.html").write_text(leaderboard_html(results), encoding="utf-8")
+    (out / "leaderboard.md").write_text(leaderboard_markdown(results), encoding="utf-8")
+    output.note(f"written to {out}")

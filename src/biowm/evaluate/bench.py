@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import platform
 import resource
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -44,8 +44,21 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How far the seeds lie apart (standard deviation of their values): not the sampling error of an interval."""
+
+    name: str
+    split: str
+    metric: str
+    sd: float
+
+
+@dataclass(frozen=True)
 class Result:
-    """One run of a task: what `biowm bench run --json` prints; older files do not say on which machine."""
+    """One run of a task: what `biowm bench run --json` prints; older files do not say on which machine.
+
+    The intervals of `rows` are over subjects; `spread` is apart from them, of rows that several seeds have.
+    """
 
     task: str
     version: str
@@ -56,11 +69,13 @@ class Result:
     data_sha256: str | None
     rows: tuple[Row, ...]
     machine: Machine | None = None
+    spread: tuple[Spread, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object of the command line's contract, and nothing besides."""
         machine = None if self.machine is None else vars(self.machine)
-        return {**vars(self), "rows": [r.to_json() for r in self.rows], "machine": machine}
+        spread = [vars(s) for s in self.spread]
+        return {**vars(self), "rows": [r.to_json() for r in self.rows], "machine": machine, "spread": spread}
 
     def __rich__(self) -> Group:
         """Who wins, then a table of every contender."""
@@ -73,7 +88,10 @@ def result_from_json(data: dict[str, Any]) -> Result:
     """The inverse of `Result.to_json`."""
     machine = data.get("machine")
     rows = tuple(Row(**r) for r in data["rows"])
-    return Result(**{**data, "rows": rows, "machine": None if machine is None else Machine(**machine)})
+    spread = tuple(Spread(**s) for s in data.get("spread", ()))
+    return Result(**{
+        **data, "rows": rows, "machine": None if machine is None else Machine(**machine), "spread": spread,
+    })  # fmt: skip
 
 
 def task(name: str) -> Task:
@@ -107,24 +125,28 @@ def run(
         raise BadInput(place(column="--seeds", found=seeds, expected="at least 1"))
     start, commit = time.perf_counter(), _commit()  # the commit that runs, whatever is committed meanwhile
     scope = chosen.scope(setting)
+    rows, spread = _rows(name, setting, seeds, said, executor)
     return Result(
         task=name,
         version=f"{chosen.version} ({scope})" if scope else chosen.version,
         seeds=seeds,
-        rows=tuple(_rows(name, setting, seeds, said, executor)),
+        rows=rows,
         seconds=round(time.perf_counter() - start, 1),
         peak_mb=round(_peak_mb(), 1),
         commit=commit,
         data_sha256=None if chosen.data is None else catalogue.known(chosen.data).sha256,
         machine=_machine(),
+        spread=spread,
     )
 
 
 Key = tuple[str, Role, str, str]  # name, role, split and metric
 
 
-def _rows(name: str, setting: Setting, seeds: int, said: Callable[[str], None], executor: Executor | None) -> list[Row]:
-    """Every contender's rows, pooled over seeds."""
+def _rows(
+    name: str, setting: Setting, seeds: int, said: Callable[[str], None], executor: Executor | None
+) -> tuple[tuple[Row, ...], tuple[Spread, ...]]:
+    """Every contender's rows, pooled over seeds, and how far the seeds lie apart."""
     if executor is None:
         found = serial(functools.partial(_seed, name, setting, said), range(seeds), lambda _: None)
     else:
@@ -136,7 +158,12 @@ def _rows(name: str, setting: Setting, seeds: int, said: Callable[[str], None], 
             tallies[key].append(counted)
     pooled = {key: average(parts) for key, parts in tallies.items()}
     rows = [row(*key, interval(counted)) for key, counted in pooled.items() if len(counted.units)]
-    return [*rows, *task(name).beside(pooled, setting)]
+    apart = tuple(
+        Spread(who, split, metric, float(np.std([interval(part).value for part in parts], ddof=1)))
+        for (who, _, split, metric), parts in tallies.items()
+        if len(parts) > 1 and all(len(part.units) for part in parts)
+    )
+    return (*rows, *task(name).beside(pooled, setting)), apart
 
 
 def _seed(name: str, setting: Setting, said: Callable[[str], None], seed: int) -> dict[Key, Tally]:
@@ -188,37 +215,6 @@ def _grid(rows: list[Row]) -> tuple[list[tuple[str, str]], list[str], dict[tuple
     names = sorted(dict.fromkeys((r.name, r.role) for r in rows), key=lambda n: n[1] == "ours")
     cells = {(r.name, r.split): f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rows}
     return names, list(dict.fromkeys(r.split for r in rows)), cells
-
-
-def report(folder: Path) -> str:
-    """Every result file of a folder as Markdown: who wins first, then one table a metric.
-
-    Raises BadInput where the folder holds no result or a file is not one.
-    """
-    files = sorted(folder.glob("*.json"))
-    if not files:
-        raise BadInput(f"{folder}: found no result, expected files written by `biowm bench run TASK --json FILE`")
-    parts = ["# Benchmarks", "Written by `biowm bench report`; values with 95 % intervals over subjects or seeds."]
-    for file in files:
-        try:
-            result = result_from_json(json.loads(file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, KeyError) as error:
-            raise BadInput(place(file=file, found=str(error), expected="a file written by `biowm bench run`")) from None
-        parts += _section(result)
-    return "\n\n".join(parts) + "\n"
-
-
-def _section(result: Result) -> list[str]:
-    where = "" if result.machine is None else f" on {result.machine.cores} cores"
-    took = f"{result.seconds:.0f} s{where}"
-    head = f"Version {result.version}, {result.seeds} seeds, {took}, commit `{result.commit[:12]}`."
-    parts = [f"## {result.task}", head, "\n".join(f"- {line}" for line in winners(result))]
-    for metric in dict.fromkeys(r.metric for r in result.rows):
-        names, splits, cells = _grid([r for r in result.rows if r.metric == metric])
-        lines = [["", "role", *splits], ["---"] * (len(splits) + 2)]
-        lines += [[name, role, *(cells.get((name, s), "") for s in splits)] for name, role in names]
-        parts.append(f"**{metric}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return parts
 
 
 def _peak_mb() -> float:

@@ -53,7 +53,18 @@ def toy(monkeypatch):
 def test_the_json_object_is_exactly_the_contract():
     heard = []
     body = bench.run("toy", Setting(variant="lucky"), seeds=2, said=heard.append).to_json()
-    assert list(body) == ["task", "version", "seeds", "seconds", "peak_mb", "commit", "data_sha256", "rows", "machine"]
+    assert list(body) == [
+        "task",
+        "version",
+        "seeds",
+        "seconds",
+        "peak_mb",
+        "commit",
+        "data_sha256",
+        "rows",
+        "machine",
+        "spread",
+    ]
     assert list(body["machine"]) == ["system", "architecture", "cores", "python", "jax", "backend"]
     assert 1 <= body["machine"]["cores"] <= (os.cpu_count() or 1)
     assert list(body["rows"][0]) == ["name", "role", "split", "metric", "value", "low", "high", "n"]
@@ -102,18 +113,12 @@ def test_a_winning_simple_rule_is_named_first():
     assert text.index("persistence 1.000") < text.index("mean") < text.index("2.000 [2.000, 2.000]")
 
 
-def test_the_report_renders_every_result_file(tmp_path):
-    result = bench.run("toy", Setting(), seeds=1)
-    (tmp_path / "toy.json").write_text(json.dumps(result.to_json()))
-    text = bench.report(tmp_path)
-    assert "## toy" in text
-    assert "- next: best simple rule persistence 1.000 (mae) wins; world 2.000" in text
-    assert "| world | ours | 2.000 [2.000, 2.000] |" in text
-    (tmp_path / "zz.json").write_text('{"task": "toy"}')
-    with pytest.raises(BadInput, match=r"zz\.json"):
-        bench.report(tmp_path)
-    with pytest.raises(BadInput, match="found no result"):
-        bench.report(tmp_path / "none")
+def test_seeds_lie_apart_and_that_is_said_apart():
+    result = bench.run("toy", Setting(variant="lucky"), seeds=3)
+    spread = {(s.name, s.metric): s.sd for s in result.spread}
+    assert spread["world", "mae"] == pytest.approx(1.0)  # .5, 1.5 and 2.5
+    assert spread["persistence", "mae"] == 0.0
+    assert bench.run("toy", Setting(), seeds=1).spread == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""The leaderboard: what committed result files say, beside the best simple rule and the bound of each task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from biowm.core.errors import BadInput, place
+from biowm.core.interval import Interval, Row
+from biowm.core.record import Record, digest
+
+from .bench import Result, result_from_json, task, winners
+from .reports.html import Section, Table, page
+
+_SKILL = (
+    "Skill is the share of the way from the best simple rule to the bound that was gone: (m - rule) / (bound - rule). "
+    "The bound is the floor or ceiling that the task prints (what a model that knows the equations reaches, or "
+    "repeated measurements); a task without one has no skill, and says so. Intervals are 95 % over subjects; what "
+    "stands after +- is the spread of the seeds, apart from them. Every split is a question of its own: no interval is "
+    "widened for their number."
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One split of a task by its primary metric: the best simple rule, our default world, the bound, and the skill."""
+
+    split: str
+    metric: str
+    rule: Row
+    world: Row | None
+    bound: Row | None
+
+    @property
+    def skill(self) -> float | None:
+        """None where there is no world, no bound, or the best rule has reached it."""
+        if self.world is None or self.bound is None or self.bound.value == self.rule.value:
+            return None
+        return (self.world.value - self.rule.value) / (self.bound.value - self.rule.value)
+
+
+def standings(result: Result) -> tuple[Standing, ...]:
+    """One for each split that has a simple rule."""
+    chosen, found = task(result.task), []
+    best, nearest = (max, min) if chosen.higher else (min, max)  # of several bounds the one that can be reached
+    for split in dict.fromkeys(r.split for r in result.rows):
+        rows = [r for r in result.rows if r.split == split and r.metric == chosen.primary]
+        rules, bounds = ([r for r in rows if r.role in kind] for kind in (("baseline",), ("floor", "ceiling")))
+        if rules:
+            rule = best(rules, key=lambda r: r.value)
+            world = next((r for r in rows if r.name == "world"), None)
+            bound = nearest(bounds, key=lambda r: r.value) if bounds else None
+            found.append(Standing(split, chosen.primary, rule, world, bound))
+    return tuple(found)
+
+
+def read(folder: Path) -> list[tuple[str, Result]]:
+    """Name and content of every result file of a folder.
+
+    Raises BadInput where the folder holds no result or a file is not one.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise BadInput(f"{folder}: found no result, expected files written by `biowm bench run TASK --json FILE`")
+    found = []
+    for file in files:
+        try:
+            found.append((file.name, result_from_json(json.loads(file.read_text(encoding="utf-8")))))
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadInput(place(file=file, found=str(error), expected="a file written by `biowm bench run`")) from None
+    return found
+
+
+def leaderboard_markdown(results: Sequence[tuple[str, Result]]) -> str:
+    """Every task: who stands where on its primary metric, then all numbers, one table a metric."""
+    parts = ["# Benchmarks", f"Written by `biowm bench report` from the files beside it. {_SKILL}"]
+    for file, result in results:
+        parts += [f"## {result.task}", _provenance(file, result), "\n".join(f"- {line}" for line in winners(result))]
+        lines = [_HEAD, ("---",) * len(_HEAD), *(tuple(map(_text, row)) for row in _rows(result))]
+        parts.append(_table(lines))
+        parts += [f"**{metric}**\n\n{_table(_grid(result, metric))}" for metric in _metrics(result)]
+    return "\n\n".join(parts) + "\n"
+
+
+def leaderboard_html(results: Sequence[tuple[str, Result]]) -> str:
+    """The same as one page: the standings of every task, and where each number comes from."""
+    sections = [
+        Section(result.task, (_provenance(file, result), *winners(result)), table=Table(_HEAD, _rows(result)))
+        for file, result in results
+    ]
+    inputs = {file: digest(result.to_json()) for file, result in results}
+    record = Record("bench", inputs, {"files": [file for file, _ in results]}, 0)
+    ahead = sum(_ahead(s, task(r.task).higher) for _, r in results for s in standings(r))
+    total = sum(s.world is not None for _, r in results for s in standings(r))
+    verdict = f"The default world is ahead of the best simple rule in {ahead} of {total} splits."
+    return page("Benchmarks", verdict, [Section("How to read it", (_SKILL,)), *sections], record)
+
+
+_HEAD = ("split", "metric", "best simple rule", "its value", "world", "bound", "skill")
+
+
+def _rows(result: Result) -> tuple[tuple[str | Interval, ...], ...]:
+    return tuple(
+        (s.split, s.metric, s.rule.name, _number(s.rule), _number(s.world), _number(s.bound), _share(s.skill))
+        for s in standings(result)
+    )
+
+
+def _ahead(standing: Standing, higher: bool) -> bool:
+    if standing.world is None:
+        return False
+    gain = standing.world.value - standing.rule.value
+    return gain > 0 if higher else gain < 0
+
+
+def _number(row: Row | None) -> str | Interval:
+    return "" if row is None else Interval(row.value, row.low, row.high, row.n)
+
+
+def _share(skill: float | None) -> str:
+    return "no bound" if skill is None else f"{skill:.2f}"
+
+
+def _text(cell: str | Interval) -> str:
+    return cell if isinstance(cell, str) else f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
+
+
+def _provenance(file: str, result: Result) -> str:
+    where = "" if result.machine is None else f" on {result.machine.cores} cores"
+    seeds = f"{result.seeds} seed{'s' * (result.seeds > 1)}"
+    return f"{file}: version {result.version}, {seeds}, {result.seconds:.0f} s{where}, commit {result.commit[:12]}."
+
+
+def _metrics(result: Result) -> list[str]:
+    """The one that decides first."""
+    first = task(result.task).primary
+    return sorted(dict.fromkeys(r.metric for r in result.rows), key=lambda metric: metric != first)
+
+
+def _grid(result: Result, metric: str) -> list[tuple[str, ...]]:
+    """Contenders by splits for one metric, baselines first; with several seeds their spread as well."""
+    rows = [r for r in result.rows if r.metric == metric]
+    names = sorted(dict.fromkeys((r.name, r.role) for r in rows), key=lambda n: n[1] == "ours")
+    splits = list(dict.fromkeys(r.split for r in rows))
+    spread = {(s.name, s.split): s.sd for s in result.spread if s.metric == metric}
+
+    def cell(found: Row) -> str:
+        more = spread.get((found.name, found.split))
+        return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" + ("" if more is None else f" +- {more:.3f}")
+
+    cells = {(r.name, r.split): cell(r) for r in rows}
+    lines = [("", "role", *splits), ("---",) * (len(splits) + 2)]
+    return lines + [(name, role, *(cells.get((name, s), "") for s in splits)) for name, role in names]
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
