@@ -29,6 +29,11 @@ GATES = {
     "state": "Can a simulation be cut, saved and taken up again unchanged?",
     "support": "Does it tell questions that its data do not cover from those that they do?",
     "time": "Is a forecast the same, however often it is looked at on the way?",
+    "counterfactual": "Does it tell what schedules that nobody was given would do?",
+    "context": "Does it hold at sites and in groups that it never met?",
+    "overlap": "Were enough subjects treated like this to learn from?",
+    "policy-rank": "Does it put ways of treating in the right order?",
+    "exploit": "Does the schedule that it likes best bring what it promises?",
 }
 METRICS = {
     "crps": ("error of the whole forecast (CRPS)", "Lower is better."),
