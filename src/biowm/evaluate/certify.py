@@ -9,13 +9,14 @@ from rich.console import Group
 from rich.table import Table
 
 from biowm.core import registry
-from biowm.core.interval import Row, row
+from biowm.core.interval import Role, Row, row
 from biowm.core.record import Record
 
 from .exam import Exam, Verdict
 from .ladder import Level, climb
 from .metrics import interval
 
+CEILING = "truth"  # the row of what knows the equations
 _STYLES = {"passed": "green", "failed": "bold red", "not_applicable": "yellow"}
 
 
@@ -23,9 +24,10 @@ _STYLES = {"passed": "green", "failed": "bold red", "not_applicable": "yellow"}
 class Report:
     """What each gate found and the levels that this grants, beside the rows of the world and of every rule.
 
-    There is no single grade.
+    There is no single grade. `ceiling` says what bounds the errors: the row `truth` (a simulator that knows the
+    equations and not the chances), or why there is none.
 
-    Raises ValueError where persistence or the best simple rule has no row.
+    Raises ValueError where persistence or the best simple rule has no row, or nothing is said of the ceiling.
     """
 
     world: str
@@ -33,6 +35,7 @@ class Report:
     verdicts: dict[str, Verdict]
     rows: tuple[Row, ...]
     record: Record
+    ceiling: str
 
     @property
     def capability(self) -> tuple[Level, ...]:
@@ -43,6 +46,10 @@ class Report:
         missing = sorted({"persistence", self.best_rule} - {r.name for r in self.rows if r.role == "baseline"})
         if missing:
             raise ValueError(f"a report without its baselines is refused: no row of {', '.join(missing)}")
+        if not self.ceiling or (self.ceiling == CEILING) != any(r.role == "ceiling" for r in self.rows):
+            raise ValueError(
+                "a report without its ceiling is refused: give the row of the truth, or say why there is none"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: verdicts with their evidence, rows and record."""
@@ -58,6 +65,7 @@ class Report:
         return {
             "world": self.world,
             "best_rule": self.best_rule,
+            "ceiling": self.ceiling,
             "capability": {level.axis: level.to_json() for level in self.capability},
             "gates": verdicts,
             "rows": [r.to_json() for r in self.rows],
@@ -84,11 +92,13 @@ class Report:
     def _errors(self) -> Table:
         splits = list(dict.fromkeys(r.split for r in self.rows))
         found = {(r.name, r.split): r for r in self.rows if r.metric == "crps"}
-        names = sorted({r.name for r in self.rows}, key=lambda n: (n == "world", n != "persistence", n))
+        names = sorted({r.name for r in self.rows}, key=lambda n: (n == "world", n == CEILING, n != "persistence", n))
         table = Table("CRPS", *splits, title=f"Best simple rule: {self.best_rule}", title_justify="left")
         for name in names:
             table.add_row(name, *(_cell(found.get((name, split))) for split in splits))
-        table.caption = "free-running error in standardised link units [95 % interval over subjects]"
+        table.caption = (
+            f"free-running error in standardised link units [95 % interval over subjects]; ceiling: {self.ceiling}"
+        )
         return table
 
 
@@ -97,24 +107,32 @@ def _cell(found: Row | None) -> str:
 
 
 def certify(exam: Exam) -> Report:
-    """Put every registered gate to the exam.
+    """Put every registered gate to the exam, whose `progress` hears of each.
 
     Returns the report; a gate that does not apply says so, and none is averaged into a grade.
     """
-    verdicts = {name: registry.get("gates", name)(exam) for name in registry.names("gates")}
+    gates, verdicts = registry.names("gates"), {}
+    for i, name in enumerate(gates):
+        exam.progress(f"gate {name}", i / len(gates))
+        verdicts[name] = registry.get("gates", name)(exam)
     rows = tuple(_rows(exam))
     parents = tuple(v.evidence.id for v in verdicts.values())
     evidence = exam.record("all", {name: v.status for name, v in verdicts.items()})
     record = Record(evidence.kind, evidence.inputs, evidence.config, exam.seed, parents, evidence.metrics)
-    return Report(exam.world.spec.name, exam.best_rule(), verdicts, rows, record)
+    ceiling = CEILING if exam.truth is not None else "none: no simulator of these data is known, and no replicates"
+    return Report(exam.world.spec.name, exam.best_rule(), verdicts, rows, record, ceiling)
 
 
 def _rows(exam: Exam) -> list[Row]:
-    """Errors of every rule and of the world at each horizon, baselines first."""
-    names = [*sorted(exam.rules, key=lambda name: (name != "persistence", name)), "world"]
+    """Errors of every rule, of the truth where it is known, and of the world at each horizon, baselines first."""
+    rules = sorted(exam.rules, key=lambda name: (name != "persistence", name))
+    roles: dict[str, Role] = dict.fromkeys(rules, "baseline")
+    if exam.truth is not None:
+        roles[CEILING] = "ceiling"
+    roles["world"] = "ours"
     return [
-        row(name, "ours" if name == "world" else "baseline", label, metric, interval(t, seed=exam.seed))
-        for name in names
+        row(name, role, label, metric, interval(t, seed=exam.seed))
+        for name, role in roles.items()
         for metric in ("crps", "mae", "rmse")
         for label, t in zip(exam.horizons.labels(), exam.curve(exam.answer(name), metric), strict=True)
         if len(t.units)

@@ -26,7 +26,6 @@ from biowm.train.horizons import Asked, Horizons, ask
 from .bands import Bands
 from .metrics import METRICS, Tally, add, tally
 
-_TAMPERED = 3  # ways in which the gate `action` tampers with what was done
 _ORIGINS = 4  # questions about a subject, spread over its readings
 
 
@@ -67,7 +66,7 @@ class Exam:
 
     `calibrations` holds that of `world` and of each rule. The questions are put as in the race: a few origins a
     subject, free-running through its later readings. Forecasts are made once and kept; `progress(text, share)` hears
-    of each, as a share of all that the gates may ask for.
+    of each gate that is put to it.
     """
 
     world: Model
@@ -112,23 +111,27 @@ class Exam:
         return jax.tree.map(lambda leaf: leaf[subject], self.paths)
 
     def answer(self, name: str, plans: Schedule | None = None) -> Float[np.ndarray, "q n r d"]:
-        """Draws of `world` or of a rule at the readings asked about, under the given actions or other `plans`."""
+        """Draws of `world`, of `truth` or of a rule at the readings asked about, as treated or under other `plans`."""
         if plans is None and name in self._kept:
             return self._kept[name]
-        made = self._kept["made"] = self._kept.get("made", -1) + 1
-        most = 1 + len(self.rules) + (_TAMPERED if self.world.spec.actions else 0)
         got = forecast(
-            self.world if name == "world" else self.rules[name],
+            self._model(name),
             self.paths,
             self.asked.queries,
             key=jax.random.key(self.seed),
             draws=self.draws,
             plans=plans,
-            progress=lambda share: self.progress(f"forecasts by {name}", min((made + share) / most, 1.0)),
         )
         if plans is None:
             self._kept[name] = got
         return got
+
+    def _model(self, name: str) -> Model:
+        if name == "truth":
+            if self.truth is None:
+                raise KeyError("this exam knows no truth")
+            return self.truth
+        return self.world if name == "world" else self.rules[name]
 
     def bands(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The calibrated band at each reading by itself, in standardised link space: low and high [q, r, c]."""
