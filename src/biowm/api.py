@@ -64,6 +64,7 @@ def fit(
     *,
     horizons: Sequence[str] | None = None,
     mechanism: Mechanism | Declared | None = None,
+    thorough: bool = False,
     seed: int = 0,
     out: str | File | None = None,
     keep_data: bool = True,
@@ -74,6 +75,7 @@ def fit(
 
     Args: a study, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of the
     study's own; `mechanism` equations that enter the race (`Declared`: with the study's names for what they move);
+    `thorough` lets the recurrent network race too (several times as long, often better);
     `out` a folder for the artefact and its report (a run that was killed goes on where it was);
     `keep_data` False leaves the histories out of the artefact and its report.
     Raises: BadInput for data that cannot be learned from.
@@ -88,7 +90,7 @@ def fit(
     key = digest([study.sha256, study.horizons, equations, seed, versions()])
     stages = Stages(None if folder is None else folder / ".stages", key)
     try:
-        fitted = fit_study(study, mechanism=declared, seed=seed, stages=stages, progress=progress)
+        fitted = fit_study(study, mechanism=declared, thorough=thorough, seed=seed, stages=stages, progress=progress)
     except ValueError as error:
         if isinstance(error, BadInput):
             raise

@@ -17,6 +17,7 @@ from .conftest import biowm
         (("data", "list"), ("ias", "licence")),
         (("env", "list"), ("tumour",)),
         (("bench", "list"), ("ias", "version")),
+        (("fit", "--help"), ("--thorough", "recurrent")),
         (("--version",), (__version__,)),
         (("--help",), ("fit", "simulate", "plan", "certify", "Exit codes")),
     ],

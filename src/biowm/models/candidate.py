@@ -59,12 +59,17 @@ def material(spec: WorldSpec, paths: Path, spacing: float, longest: float) -> Ma
 
 @dataclass(frozen=True)
 class Candidate:
-    """One entrant of the race; `least` is the number of readings, of all subjects, below which it does not run."""
+    """One entrant of the race.
+
+    `least` is the number of readings, of all subjects, below which it does not run; one that is `thorough` runs only
+    where time is given.
+    """
 
     name: str
     is_rule: bool
     fit: Callable[[Material], World]
     least: int = 0
+    thorough: bool = False
 
 
 def shared(candidate: Candidate) -> Candidate:

@@ -26,10 +26,13 @@ def entrants(spec: WorldSpec | None = None, declared: Declared | None = None) ->
     return tuple(sorted(found, key=lambda c: c.is_rule))
 
 
-def eligible(spec: WorldSpec, paths: Path, declared: Declared | None = None) -> tuple[Candidate, ...]:
-    """The entrants that find enough readings in the training paths to learn from."""
+def eligible(
+    spec: WorldSpec, paths: Path, declared: Declared | None = None, thorough: bool = False
+) -> tuple[Candidate, ...]:
+    """The entrants that find enough readings in the training paths to learn from; `thorough`: the slow ones too."""
     readings = int(np.isfinite(np.asarray(paths.x)[..., list(spec.targets)]).any(-1).sum())
-    return tuple(c for c in entrants(spec, declared) if c.least <= readings)
+    found = entrants(spec, declared)
+    return tuple(c for c in found if c.least <= readings and (thorough or not c.thorough))
 
 
 def spacing_of(paths: Path, targets: tuple[int, ...]) -> float:

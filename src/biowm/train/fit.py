@@ -38,6 +38,7 @@ def fit_paths(
     units: Sequence[str] | None = None,
     mechanism: Declared | None = None,
     candidates: Sequence[Candidate] | None = None,
+    thorough: bool = False,
     halves: bool = True,
     stages: Stages | None = None,
     progress: Progress | None = None,
@@ -46,16 +47,16 @@ def fit_paths(
 
     Args: `units` groups subjects that must stay together (default: each by itself); `horizons` where the race
     and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default: the
-    mechanism and all that are registered and find enough readings to learn from); `halves` whether to fit the two
-    half-blends that plans are promised by; `progress(text, share)`. The result has no held-out rows and no cohort:
-    `fit_study` adds them.
+    mechanism and all that are registered and find enough readings to learn from); `thorough` whether those of them
+    run that take long; `halves` whether to fit the two half-blends that plans are promised by;
+    `progress(text, share)`. The result has no held-out rows and no cohort: `fit_study` adds them.
     Raises: ValueError where no subject has two readings.
     """
     tell = progress or (lambda text, share: None)
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
     job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")
-    candidates = eligible(spec, paths, mechanism) if candidates is None else candidates
+    candidates = eligible(spec, paths, mechanism, thorough) if candidates is None else candidates
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
     scale = ready.frame.scale
     held = contest(job, candidates, scale, stages, lambda text, share: tell(text, 0.75 * share))
@@ -83,7 +84,7 @@ def fit_paths(
         half_members=_halves(job, candidates, race, tell) if halves else (whole, whole),
         cohort=None,
         rows=(),
-        record=_record(job, candidates, race, members),
+        record=_record(job, candidates, race, members, thorough),
     )
 
 
@@ -118,7 +119,7 @@ def _halves(
     return worlds[0], worlds[1]
 
 
-def _record(job: Job, candidates: Sequence[Candidate], race: Race, members: dict[str, World]) -> Record:
+def _record(job: Job, candidates: Sequence[Candidate], race: Race, members: dict[str, World], thorough: bool) -> Record:
     return Record(
         kind="fit",
         inputs={"paths": digest_arrays(jax.tree.leaves(job.paths)), "spec": digest(spec_to_json(job.spec))},
@@ -126,6 +127,7 @@ def _record(job: Job, candidates: Sequence[Candidate], race: Race, members: dict
             "horizons": list(job.horizons.values),
             "horizon_kind": job.horizons.kind,
             "candidates": [c.name for c in candidates],
+            "thorough": thorough,
             "origins": ORIGINS if job.horizons.origins == "spread" else 1,
             "asked_from": job.horizons.origins,
             "draws": DRAWS,

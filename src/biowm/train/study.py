@@ -32,13 +32,15 @@ def fit_study(
     study: Study,
     *,
     mechanism: Declared | None = None,
+    thorough: bool = False,
     seed: int = 0,
     stages: Stages | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
     """Fit the default world to the training and calibration subjects of a study; the test subjects stay unseen.
 
-    A `mechanism` enters the race beside all others, in place of the one that the study file names.
+    A `mechanism` enters the race beside all others, in place of the one that the study file names; `thorough`
+    lets those race too that take long.
 
     Calibration is out of sample by construction (the race holds its subjects out), so that training and
     calibration subjects are one pool. Raises: ValueError where there are too few subjects or readings.
@@ -56,6 +58,7 @@ def fit_study(
         seed=seed,
         units=[names[i] for i in pool],
         mechanism=mechanism or declared_by(study),
+        thorough=thorough,
         stages=stages,
         progress=progress,
     )

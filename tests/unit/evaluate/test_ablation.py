@@ -44,11 +44,11 @@ def test_a_row_is_scored_on_subjects_that_nobody_learned_from(monkeypatch: pytes
         ablation.Candidate(c.name, c.is_rule, lambda m, c=c: (seen.append(m.paths.t.shape[0]), c.fit(m))[1])
         for c in raced
     ]
-    monkeypatch.setattr(ablation, "_entrants", lambda sample: tuple(watched))
+    monkeypatch.setattr(ablation, "_entrants", lambda sample, thorough: tuple(watched))
     cohort = tiny_cohort(24, 8)
     units = tuple(f"u{i}" for i in range(24))
     sample = Sample("tiny", SPEC, take(cohort, np.arange(24)), units, Horizons("clock", (1.0, 4.0), "d"))
-    fold = _fold(sample, np.arange(6), np.arange(6, 24), 0)
+    fold = _fold(sample, np.arange(6), np.arange(6, 24), 0, False)
     assert max(seen) == 18
     assert set(fold.subjects) == {f"u{i}/{i}" for i in range(6)}
     alone = {name: interval(_score(fold, (name,))["tiny/4 d", "crps"]).value for name in ("persistence", "mixed(none)")}

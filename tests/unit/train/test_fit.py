@@ -57,6 +57,17 @@ def test_who_needs_more_readings_does_not_run(monkeypatch: pytest.MonkeyPatch):
     assert {r.name for r in fitted.race.rows} == {"persistence", "mean"}
 
 
+def test_who_takes_long_runs_only_in_thorough_fits(monkeypatch: pytest.MonkeyPatch):
+    rule, other = few("persistence", "mean")
+    slow = replace(other, name="slow", is_rule=False, thorough=True)
+    monkeypatch.setattr("biowm.train.candidates.entrants", lambda *_: (replace(other, is_rule=False), slow, rule))
+    for thorough in (False, True):
+        fitted = fit_paths(SPEC, tiny_cohort(), HORIZONS, thorough=thorough, halves=False)
+        assert ("slow" in {r.name for r in fitted.race.rows}) == thorough
+        assert ("slow" in fitted.record.config["candidates"]) == thorough
+        assert fitted.record.config["thorough"] is thorough
+
+
 @pytest.mark.slow
 def test_a_killed_fit_goes_on_to_the_same_bits(fitted: Fitted, tmp_path: Path):
     stages = Stages(tmp_path / "stages", "key")

@@ -59,6 +59,7 @@ PARTS: dict[str, Callable[[str], bool]] = {
     "memory": lambda name: "memory" in name,
     "network": lambda name: name.endswith("+ network"),
     "smooth": lambda name: name == "smooth",
+    "recurrent": lambda name: name == "recurrent",
     "kernel": lambda name: name.endswith("+ kernel"),
     "mechanism": lambda name: name.startswith("mechanism("),
 }
@@ -95,6 +96,7 @@ class Problem:
 
     samples: tuple[Sample, ...]
     seed: int
+    thorough: bool = False
 
 
 Prediction = tuple[tuple[Fold, tuple[str, ...]], ...]  # every fold, with the candidates let into its race
@@ -113,7 +115,7 @@ class Ablation(Task[Problem, Prediction]):
         names = self.variants if setting.variant is None else (setting.variant,)
         if setting.effort == "quick":
             names = names[:1]
-        return Problem(tuple(_sample(name, seed) for name in names), seed)
+        return Problem(tuple(_sample(name, seed) for name in names), seed, setting.effort == "full")
 
     def scope(self, setting: Setting) -> str:
         """Which sets."""
@@ -121,7 +123,7 @@ class Ablation(Task[Problem, Prediction]):
 
     def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
         """The simple rules, the whole machine, and the machine without or with only each part."""
-        done = [fold for sample in problem.samples for fold in _folds(sample, problem.seed)]
+        done = [fold for sample in problem.samples for fold in _folds(sample, problem.seed, problem.thorough)]
         rules = [c.name for c in entrants() if c.is_rule]
         for name in rules:
             yield Answer(name, "baseline", tuple((fold, (name,)) for fold in done))
@@ -156,9 +158,9 @@ def _rows(rules: frozenset[str]) -> dict[str, Callable[[str], bool]]:
     return rows
 
 
-def _entrants(sample: Sample) -> tuple[Candidate, ...]:
+def _entrants(sample: Sample, thorough: bool) -> tuple[Candidate, ...]:
     """Who is raced on a set: the machine's own, its mixed variants without reading noise, and kernels on two trunks."""
-    usual = eligible(sample.spec, sample.paths, sample.mechanism)
+    usual = eligible(sample.spec, sample.paths, sample.mechanism, thorough)
     by_name = {c.name: c for c in usual}
     exact = tuple(
         Candidate(name + _EXACT, False, lambda m, config=config: fit_mixed(m.spec, m.frame, m.paths, config))
@@ -186,16 +188,16 @@ def _sample(name: str, seed: int) -> Sample:
     return Sample(name, study.spec, paths, tuple(units(study)), horizons, equations)
 
 
-def _folds(sample: Sample, seed: int) -> Iterator[Fold]:
+def _folds(sample: Sample, seed: int, thorough: bool) -> Iterator[Fold]:
     n = len(sample.units)
     parts = folds(sample.units, 4 if n < SMALL else 5, seed)
     for held in parts if n < SMALL else parts[:1]:
-        yield _fold(sample, held[:MOST_ASKED], np.setdiff1d(np.arange(n), held), seed)
+        yield _fold(sample, held[:MOST_ASKED], np.setdiff1d(np.arange(n), held), seed, thorough)
 
 
-def _fold(sample: Sample, out: np.ndarray, kept: np.ndarray, seed: int) -> Fold:
+def _fold(sample: Sample, out: np.ndarray, kept: np.ndarray, seed: int, thorough: bool) -> Fold:
     """Contest among the training subjects, and every candidate's answers about those left out."""
-    spec, everyone = sample.spec, _entrants(sample)
+    spec, everyone = sample.spec, _entrants(sample, thorough)
     train, test = take(sample.paths, kept), take(sample.paths, out)
     spacing = spacing_of(train, spec.targets)
     ready = material(spec, train, spacing, sample.horizons.longest(spacing))

@@ -68,6 +68,7 @@ class Problem:
     folds: tuple[Fold, ...]
     seed: int
     draws: int
+    thorough: bool = False
 
 
 Prediction = tuple[tuple[Forecast, ...], ...]  # by fold, then by split
@@ -93,6 +94,7 @@ class Ias(Task[Problem, Prediction]):
             folds=tuple(folds[:1] if setting.effort == "quick" else folds),
             seed=seed,
             draws=480 if setting.effort == "full" else 96,
+            thorough=setting.effort == "full",
         )
 
     def scope(self, setting: Setting) -> str:
@@ -127,7 +129,8 @@ class Ias(Task[Problem, Prediction]):
 def fit_world(problem: Problem, fold: Fold, spec: WorldSpec) -> Fitted:
     """The default world of one fold's training patients; a spec without actions is fitted to paths without them."""
     horizons = Horizons("readings", tuple(float(lead) for lead in _SPLITS.values()), spec.clock)
-    return fit_paths(spec, _stacked(problem, fold.train, spec), horizons, seed=problem.seed, halves=False)
+    train = _stacked(problem, fold.train, spec)
+    return fit_paths(spec, train, horizons, thorough=problem.thorough, seed=problem.seed, halves=False)
 
 
 def read(folder: File) -> list[pd.DataFrame]:

@@ -90,6 +90,7 @@ class Problem:
     plain: bool
     seed: int
     draws: int
+    thorough: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,13 @@ class Size:
     train: int
     test: int
     draws: int
+    thorough: bool = False
 
 
 SIZES = {
     "quick": Size((0, 3), 400, 100, 21),
     "default": Size((0, 1, 2, 3, 4), 2_000, 400, 21),
-    "full": Size((0, 1, 2, 3, 4), 10_000, 1_000, 43),
+    "full": Size((0, 1, 2, 3, 4), 10_000, 1_000, 43, thorough=True),
 }
 
 
@@ -143,7 +145,7 @@ class TumourCf(Task[Problem, Told]):
     def contend(self, problem: Problem) -> Iterator[Answer[Told]]:
         """Of each gamma the rules, the worlds and the floors."""
         for i, trial in enumerate(problem.trials):
-            fitted = fit_paths(SPEC, trial.train, HORIZONS, seed=problem.seed, halves=False)
+            fitted = fit_paths(SPEC, trial.train, HORIZONS, thorough=problem.thorough, seed=problem.seed, halves=False)
             for name in (*RULES, "world", "world:no-rules"):
                 role: Role = "ours" if name.startswith("world") else "baseline"
                 yield Answer(name, role, _learned(problem, i, fitted, name))
@@ -211,7 +213,7 @@ def make(seed: int, variant: str | None, size: Size) -> Problem:
             given=_plans(rng, origin.shape),
         )
         trials.append(replace(trial, truth=_after(trial, world, None)))
-    return Problem(tuple(trials), world, variant in (None, "published"), seed, size.draws)
+    return Problem(tuple(trials), world, variant in (None, "published"), seed, size.draws, size.thorough)
 
 
 def _after(trial: Trial, world: Tumour, luck: PRNGKeyArray | None) -> Float[np.ndarray, "n o p h"]:
