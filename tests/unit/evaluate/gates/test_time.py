@@ -1,0 +1,63 @@
+"""The gate `time`: worlds that know how long a step is, and worlds that count steps."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tests.support.cohort import cohort
+from tests.support.decay import Decay, DecayState
+from tests.support.sitting import Told, sit
+
+from biowm.evaluate.gates import time
+
+
+class Counting(Decay):
+    """Takes every step for one of a whole day: a model of a regular grid."""
+
+    def step(self, state, action, dt, *, key):
+        after = super().step(state, action, jnp.ones(()), key=key)
+        return eqx.tree_at(lambda s: s.t, after, state.t + dt)
+
+
+class Jittery(Decay):
+    """The right mean, with the same noise in every step, however short."""
+
+    def step(self, state, action, dt, *, key):
+        gone = jnp.exp(-self.k * dt)
+        mean = state.x * gone + action[:1] / self.k * (1 - gone)
+        return DecayState(state.t + dt, mean + self.sigma * jax.random.normal(key, (1,)))
+
+
+def test_the_true_world_is_a_semigroup():
+    verdict = time.check(sit(Decay()))
+    assert verdict.status == "passed", verdict.detail
+    found = verdict.evidence.metrics["apart"]
+    assert list(found) == ["half steps, x", "irregular steps, x"]
+    assert max(apart["shift"]["value"] for apart in found.values()) < 0.1
+    assert all(abs(apart["spread"]["value"] - 1) < 0.1 for apart in found.values())
+
+
+def test_a_world_that_counts_steps_fails():
+    verdict = time.check(sit(Counting()))
+    assert verdict.status == "failed"
+    assert "depends on the times" in verdict.detail
+    assert verdict.value is not None
+    assert verdict.value.low > 1
+
+
+def test_a_world_whose_noise_counts_steps_fails_by_its_spread_alone():
+    verdict = time.check(sit(Jittery()))
+    assert verdict.status == "failed"
+    half = verdict.evidence.metrics["apart"]["half steps, x"]
+    np.testing.assert_allclose(half["spread"]["value"], 2**0.5, rtol=0.15)  # twice the steps, twice the variance
+    assert half["shift"]["low"] < 0.05
+
+
+def test_a_world_without_spread_agrees_with_itself():
+    assert time.check(sit(Decay(sigma=0.0), cohort(n=10))).status == "passed"
+
+
+def test_a_model_without_transition_has_no_steps():
+    verdict = time.check(sit(Told(), cohort(n=10)))
+    assert verdict.status == "not_applicable"
+    assert "no transition" in verdict.detail
