@@ -14,6 +14,7 @@ from biowm.core.interval import Interval
 from biowm.core.queries import Queries
 from biowm.core.registry import register
 from biowm.core.scores import crps
+from biowm.core.world import World
 
 from ..exam import NO_TRANSITION, Exam, Verdict
 from ..metrics import METRICS, interval, ratio, tally
