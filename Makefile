@@ -18,13 +18,13 @@ ifneq ($(wildcard ../shared/data),)
 export BIOWM_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help venv demo test test-slow check format bench-ias clean
+.PHONY: help venv demo test test-slow test-torch check format bench-ias clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-venv: $(STAMP)  ## set up .venv with everything but [bench] and [peers]
+venv: $(STAMP)  ## set up .venv with everything but [bench], [peers] and [torch]
 
 # The stamp is the last thing written: a half-built environment has none and is built anew.
 $(STAMP): pyproject.toml
@@ -45,6 +45,10 @@ test: venv  ## every quick test
 
 test-slow: venv  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+test-torch: venv  ## a model made with PyTorch through the contract suite (installs PyTorch)
+	$(BIN)/python -m pip install --quiet --editable ".[torch]"
+	$(BIN)/python -m pytest tests/torch
 
 check: venv  ## lint, format, types, rooms
 	$(BIN)/ruff check .

@@ -11,7 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from biowm.adapters import plain_errors
 from biowm.core import units
+from biowm.core.endpoint import Endpoint
 from biowm.core.errors import Abstention, BadInput, place
 from biowm.core.futures import Futures
 from biowm.core.mechanism import Mechanism
@@ -25,6 +27,8 @@ from biowm.evaluate.bench import Result
 from biowm.evaluate.bench import run as run_task
 from biowm.evaluate.certify import Report
 from biowm.evaluate.certify import certify as examine
+from biowm.evaluate.exam import Exam
+from biowm.evaluate.foreign import exam_of_model
 from biowm.evaluate.heldout import HeldOut, exam_of, held_out, heldout_rows
 from biowm.evaluate.reports.fitted import Example, fit_report
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
@@ -190,7 +194,7 @@ def plan(
 
 
 def certify(
-    model: Fitted | World,
+    model: Fitted | World | Endpoint,
     study: Study | str | File | None = None,
     *,
     truth: World | None = None,
@@ -198,14 +202,19 @@ def certify(
     seed: int = 0,
     progress: Progress = _silent,
 ) -> Report:
-    """Put every gate to a model: a fitted world, or a simulator on subjects of its own.
+    """Put every gate to a model: a fitted world, anybody's model on a study, or a simulator on subjects of its own.
 
-    A fitted world is examined on its held-out subjects, or on all subjects of another `study`. `truth` is the
-    simulator that its data came from, where there is one: some gates ask what only a simulator knows.
-    Raises: BadInput where there is nobody to examine, or the other study or the simulator is about other things.
+    A fitted world is examined on its held-out subjects, or on all subjects of another `study`; any other model (see
+    `biowm.adapters`) on the test subjects of a study, where the simple rules learn from the training subjects of the
+    split by `seed`. `truth` is the simulator that the data came from, where there is one: some gates ask what only a
+    simulator knows. Raises: BadInput where there is nobody to examine, or the study or the simulator is about other
+    things, or a foreign function failed.
     """
-    if isinstance(model, World):
-        return examine(exam_of_world(model, seed=seed, progress=progress))
+    if isinstance(model, World | Endpoint):
+        if truth is not None:
+            check_same_truth(model.spec, truth.spec)
+        with plain_errors():
+            return examine(_exam_of_any(model, study, truth, data, seed, progress))
     if study is None:
         part = held_out(model)
         if part is None:
@@ -222,6 +231,19 @@ def certify(
         model, part.paths, part.subjects, model.horizons, groups=part.groups, truth=truth, seed=seed, progress=progress
     )
     return examine(exam)
+
+
+def _exam_of_any(
+    model: World | Endpoint, study: Study | str | File | None, truth: World | None, data: str | File | None, seed: int,
+    progress: Progress,
+) -> Exam:  # fmt: skip
+    """The exam of a model that was not fitted here."""
+    if study is not None:
+        source = study if isinstance(study, Study) else load(study, data=data)
+        return exam_of_model(model, source, truth=truth, seed=seed, progress=progress)
+    if isinstance(model, Endpoint):
+        raise BadInput(f"{model.spec.name} has no transition and no subjects of its own: give a study")
+    return exam_of_world(model, seed=seed, progress=progress)
 
 
 def _check_promise(fitted: Fitted, limit: Limit) -> None:

@@ -21,6 +21,7 @@ def test_there_is_a_tutorial_for_each_capability():
         "certify",
         "bench",
         "your-own-mechanism",
+        "your-own-model",
     ]
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 
 from biowm.core.errors import BadInput, place
-from biowm.core.forecast import forecast
 from biowm.core.path import Path, take
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
 from biowm.engine.cohort import random_policy, simulate
-from biowm.models.candidate import material
-from biowm.train.calibrate import Calibration, calibrate
-from biowm.train.candidates import eligible
-from biowm.train.contest import DRAWS, ORIGINS, Progress
-from biowm.train.envelope import envelope
-from biowm.train.horizons import Horizons, ask
+from biowm.train.contest import Progress
+from biowm.train.horizons import Horizons
 
-from .exam import Exam, Training
-from .heldout import categories
+from .exam import Exam
+from .heldout import HeldOut
+from .parts import Parts, exam_of_parts
 
 _TRAIN, _CALIBRATE, _TEST = 64, 48, 40
 _STEPS = 20
@@ -40,28 +35,12 @@ def exam_of_world(world: World, *, seed: int = 0, progress: Progress = lambda te
     rows = np.split(np.arange(len(paths.t)), np.cumsum([_TRAIN, _CALIBRATE]))
     learn, trust, test = (take(paths, part) for part in rows)
     horizons = Horizons("clock", (h, 4 * h, 10 * h), spec.clock)
-    ready = material(spec, learn, h, horizons.values[-1])
-    rules = {c.name: c.fit(ready) for c in eligible(spec, learn) if c.is_rule}
-    asked = ask(trust, np.arange(_CALIBRATE), horizons, origins=ORIGINS, targets=spec.targets)
-
-    def promise(member: World) -> Calibration:
-        draws = forecast(member, trust, asked.queries, key=jax.random.key(seed), draws=DRAWS)
-        return calibrate(spec, ready.frame.scale, asked, ready.frame.scale.to_z(draws), len(horizons.values))
-
-    training = Training(
-        learn, tuple(f"t{i}" for i in range(_TRAIN)), ready.frame.scale,
-        envelope(spec, ready.frame.scale, learn, horizons.values[-1]),
-    )  # fmt: skip
-    calibrations = {name: promise(member) for name, member in {"world": world, **rules}.items()}
-    return Exam(
-        world, rules, test, tuple(f"s{i}" for i in range(_TEST)), horizons, calibrations, seed=seed,
-        training=training, truth=world, contexts=categories(spec, test), trained_on=_met(spec, learn),
-        progress=progress,
-    )  # fmt: skip
+    parts = Parts(_named("t", learn), tuple(f"t{i}" for i in range(_TRAIN)), trust, _named("s", test))
+    return exam_of_parts(world, parts, horizons, h, truth=world, seed=seed, progress=progress)
 
 
-def _met(spec: WorldSpec, paths: Path) -> dict[str, frozenset[str]]:
-    return {name: frozenset(values) for name, values in categories(spec, paths).items()}
+def _named(letter: str, paths: Path) -> HeldOut:
+    return HeldOut(paths, tuple(f"{letter}{i}" for i in range(len(paths.t))), {})
 
 
 def check_same_truth(spec: WorldSpec, truth: WorldSpec) -> None:
