@@ -9,15 +9,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from biowm.core.forecast import forecast
+from biowm.core.path import take
 from biowm.core.queries import Queries
 from biowm.core.rollout import time_grid
-from biowm.core.schedule import Entry, Schedule
+from biowm.core.schedule import Schedule
 from biowm.core.world import World
 from biowm.engine.cohort import Cohort, Policy, had_been, simulate
 from biowm.train.horizons import Horizons
 
 from .exam import Exam
-from .tamper import masked, pack, unpack
 
 SUBJECTS = 48  # in every cohort: one compiled program serves all gates
 HISTORY = 8  # readings before the decision
@@ -42,14 +42,24 @@ class Fresh:
 
     def plans(self, subject: Int[np.ndarray, " q"], doses: Doses) -> Schedule:
         """What was given to each subject until the decision, and from there on `doses`."""
-        given, kinds = self.cohort.paths.plan, [card.kind for card in self.cohort.world.spec.actions]
-        past = masked(unpack(given), np.full(len(given.card), self.steps[0]))
-        rows = [list(past[who]) for who in subject]
-        begins = self.steps.tolist()
-        for q, k, a in zip(*np.nonzero(doses), strict=True):
-            stop = begins[k] if kinds[a] == "bolus" else begins[k + 1]
-            rows[q].append(Entry(int(a), float(doses[q, k, a]), begins[k], stop))
-        return pack(rows, given.card.shape[1])
+        past, now, count = take(self.cohort.paths.plan, subject), self.steps[0], doses[0].size
+        cards, begins = np.arange(doses.shape[2]), np.repeat(self.steps[:-1], doses.shape[2])
+        bolus = np.array([card.kind == "bolus" for card in self.cohort.world.spec.actions])
+        stops = np.where(np.tile(bolus, doses.shape[1]), begins, np.repeat(self.steps[1:], doses.shape[2]))
+        dose = doses.reshape(len(doses), count)
+
+        def both(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+            return np.concatenate([before, np.broadcast_to(after, dose.shape)], axis=1).astype(before.dtype)
+
+        return Schedule(
+            card=both(
+                np.where(past.onset < now, past.card, -1), np.where(dose != 0, np.tile(cards, doses.shape[1]), -1)
+            ),
+            dose=both(np.asarray(past.dose), dose),
+            onset=both(np.asarray(past.onset), begins),
+            stop=both(np.minimum(past.stop, now), stops),
+            assigned=both(np.asarray(past.assigned), np.ones(1, bool)),
+        )
 
     def truth(self, subject: Int[np.ndarray, " q"], plans: Schedule) -> Float[np.ndarray, "q h d"]:
         """What would have come at the horizons, with the subject's own chances."""
