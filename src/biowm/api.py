@@ -79,7 +79,7 @@ def fit(
 
     Args: a study, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of the
     study's own; `mechanism` equations that enter the race (`Declared`: with the study's names for what they move);
-    `thorough` lets the recurrent network race too (several times as long, often better);
+    `thorough` lets smooth neighbours and the recurrent network race too (several times as long, often better);
     `out` a folder for the artefact and its report (a run that was killed goes on where it was);
     `keep_data` False leaves the histories out of the artefact and its report.
     Raises: BadInput for data that cannot be learned from.

@@ -19,7 +19,8 @@ from tests.support.burden import burden_world
 from tests.support.decay import Decay
 from tests.support.tiny import learned
 
-LEARNED = ("mixed(full)", "knn", "smooth")  # the direct rules share the belief of knn, a blend is made of such members
+# The direct rules share the belief of knn, and a blend is made of such members.
+LEARNED = ("mixed(full)", "knn", "smooth", "recurrent")
 
 
 def make_worlds() -> dict[str, Callable[[], World]]:

@@ -33,7 +33,7 @@ def whole(body: dict[str, Any]) -> None:
 def home(artefact: Path) -> dict[str, Any]:
     with mock.patch.object(output, "_QUIET", 0.0):
         said = biowm("certify", artefact, "--json")
-    assert "%, forecasts by world" in said.err
+    assert "%, gate " in said.err
     return said.json
 
 

@@ -17,7 +17,8 @@ def fit(
     thorough: Annotated[
         bool,
         typer.Option(
-            "--thorough", help="Let the recurrent network race too: longer, often better (see docs/findings.md)."
+            "--thorough",
+            help="Let smooth neighbours and a recurrent network race too: several times as long, often better.",
         ),
     ] = False,
     no_data: Annotated[

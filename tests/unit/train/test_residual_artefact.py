@@ -1,4 +1,4 @@
-"""Artefacts with residuals: a kernel on a trunk of equations and a network on a mixed trunk come back as they were."""
+"""Artefacts with residuals: a kernel on equations, a network on a mixed trunk and a recurrent one come back."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from biowm.models.residual import Corrected
 from biowm.models.residuals.anchors import Anchors
 from biowm.models.residuals.kernel import fit_kernel
 from biowm.models.residuals.network import Net, Refined
+from biowm.models.residuals.recurrent import Recurrent, Span
+from biowm.models.residuals.recurrent_fit import Training, blank
 from biowm.models.trunks.mixed import Mixed
 from biowm.train.checkpoint import load_fitted, save_fitted
 from biowm.train.fitted import Fitted
@@ -46,7 +48,16 @@ def refined() -> Refined:
     return Refined(SPEC, trunk.spacing, trunk, Net(mean, sd, low, high, tuple(layers[:2]), tuple(layers[2:])))
 
 
-@pytest.mark.parametrize("make", [corrected, refined])
+def recurrent() -> Recurrent:
+    """Two members that have learned nothing."""
+    rng = np.random.default_rng(2)
+    span = Span(*(jnp.asarray(rng.normal(size=20), jnp.float32) for _ in range(4)))
+    cells = [blank(20, 26, 2, Training(hidden=4, trait=2, width=3), rng) for _ in range(2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cells)
+    return Recurrent(SPEC, 1.0, tiny_material().frame, span, stacked)
+
+
+@pytest.mark.parametrize("make", [corrected, refined, recurrent])
 def test_a_world_with_a_residual_comes_back(fitted: Fitted, tmp_path: Path, make):
     world: World = make()
     save_fitted(dataclasses.replace(fitted, members={**fitted.members, "mine": world}), tmp_path)

@@ -83,7 +83,8 @@ def build(wells: Sequence[Well], fold: Fold, seed: int) -> Machine:
 def candidates() -> tuple[Candidate, ...]:
     """Who runs: the mechanism fitted by its futures, the mixed trunk, smooth neighbours, kernels, and the simple rules.
 
-    What is known of doses is in the mechanism: the kernel on it is wide in them.
+    What is known of doses is in the mechanism: the kernel on it is wide in them. Smooth neighbours make these fits
+    thorough ones; the recurrent network is left out: whole curves from one reading give it no history to read.
     """
     usual = {c.name: c for c in entrants()}
     trunk = shared(entrant(Declared(Radiotherapy()), SPEC, fit_futures, "futures"))

@@ -66,7 +66,7 @@ def fit_smooth(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Smooth:
 @register("candidates", "smooth")
 def candidates() -> tuple[Candidate, ...]:
     """The one there is: not a rule that anybody would use for want of a model."""
-    return (Candidate("smooth", False, _fit),)
+    return (Candidate("smooth", False, _fit, thorough=True),)
 
 
 def _fit(m: Material) -> Smooth:
