@@ -36,11 +36,12 @@ class Report:
     rows: tuple[Row, ...]
     record: Record
     ceiling: str
+    channels: int
 
     @property
     def capability(self) -> tuple[Level, ...]:
         """The level on every axis of the ladder."""
-        return climb(self.verdicts)
+        return climb(self.verdicts, self.channels)
 
     def __post_init__(self) -> None:
         missing = sorted({"persistence", self.best_rule} - {r.name for r in self.rows if r.role == "baseline"})
@@ -120,7 +121,8 @@ def certify(exam: Exam) -> Report:
     evidence = exam.record("all", {name: v.status for name, v in verdicts.items()})
     record = Record(evidence.kind, evidence.inputs, evidence.config, exam.seed, parents, evidence.metrics)
     ceiling = CEILING if exam.truth is not None else "none: no simulator of these data is known, and no replicates"
-    return Report(exam.world.spec.name, exam.best_rule(), verdicts, rows, record, ceiling)
+    channels = len(exam.world.spec.channels)
+    return Report(exam.world.spec.name, exam.best_rule(), verdicts, rows, record, ceiling, channels)
 
 
 def _rows(exam: Exam) -> list[Row]:

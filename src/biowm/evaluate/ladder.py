@@ -7,7 +7,7 @@ is no single grade: an endpoint model may stand high on one axis and at the foot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .exam import Verdict
@@ -63,12 +63,19 @@ class Level:
         }
 
 
-def climb(verdicts: Mapping[str, Verdict]) -> tuple[Level, ...]:
+def climb(verdicts: Mapping[str, Verdict], channels: int) -> tuple[Level, ...]:
     """The level of every axis: the highest whose gates, and those of all levels below, have passed.
 
-    A gate that failed, does not apply or is not there grants nothing; each is named with its reason.
+    A gate that failed, does not apply or is not there grants nothing; each is named with its reason. A model of a
+    single one of `channels` has nothing that could inform each other, whatever the gate found of its memory.
     """
-    return tuple(_climb(axis, rungs, verdicts) for axis, rungs in AXES.items())
+    if channels < 2:
+        verdicts = {name: v for name, v in verdicts.items() if name != "observability"}
+    levels = tuple(_climb(axis, rungs, verdicts) for axis, rungs in AXES.items())
+    alone = {"observability": "not applicable: a single channel is read"}
+    return tuple(
+        replace(v, next_needs=alone) if "observability" in v.next_needs and channels < 2 else v for v in levels
+    )
 
 
 def _climb(axis: str, rungs: tuple[Rung, ...], verdicts: Mapping[str, Verdict]) -> Level:

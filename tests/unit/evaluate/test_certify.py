@@ -171,9 +171,11 @@ def test_baselines_cannot_be_left_out(exam):
         exam(rules={"ridge": Decay()})
     full = certify(exam())
     with pytest.raises(ValueError, match="persistence"):
-        Report("w", "persistence", full.verdicts, tuple(r for r in full.rows if r.name == "world"), full.record, "none")
+        Report(
+            "w", "persistence", full.verdicts, tuple(r for r in full.rows if r.name == "world"), full.record, "none", 1
+        )
     with pytest.raises(ValueError, match="ridge"):
-        Report("w", "ridge", full.verdicts, full.rows, full.record, "none")
+        Report("w", "ridge", full.verdicts, full.rows, full.record, "none", 1)
 
 
 def test_the_ceiling_cannot_be_passed_over(exam):
@@ -181,7 +183,7 @@ def test_the_ceiling_cannot_be_passed_over(exam):
     assert full.ceiling.startswith("none: no simulator")
     for said in ("", "truth"):  # nothing, or a truth that has no row
         with pytest.raises(ValueError, match="ceiling"):
-            Report("w", "persistence", full.verdicts, full.rows, full.record, said)
+            Report("w", "persistence", full.verdicts, full.rows, full.record, said, 1)
     known = _rows(replace(exam(Still(sigma=0.5)), truth=Decay()))
     bound = {r.split: r.value for r in known if r.role == "ceiling" and r.metric == "crps"}
     ours = {r.split: r.value for r in known if r.role == "ours" and r.metric == "crps"}
