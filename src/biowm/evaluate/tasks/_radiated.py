@@ -59,8 +59,8 @@ class Machine:
     parts: dict[str, World]
 
 
-def build(wells: Sequence[Well], fold: Fold, seed: int) -> Machine:
-    """Fit the machine; the race asks as the protocol does: from the first reading, of wells or schemes held out.
+def build(wells: Sequence[Well], fold: Fold, seed: int, thorough: bool = False) -> Machine:
+    """Fit the machine (`thorough`: with smooth neighbours); the race asks as the protocol does: from the first reading, of wells or schemes held out.
 
     Where schemes are unseen, wells are thinned to so many that every scheme is held out once.
     """
@@ -69,7 +69,7 @@ def build(wells: Sequence[Well], fold: Fold, seed: int) -> Machine:
         train = [train[i] for i in np.linspace(0, len(train) - 1, SMALL - 8).round().astype(int)]
     units = [w.name if fold.protocol == "in" else w.scheme for w in train]
     paths = stack([path_of(w, EVERY) for w in train])
-    everyone = candidates()
+    everyone = candidates(thorough)
     fitted = fit_paths(
         SPEC, paths, Horizons("clock", _HORIZONS, "h", "first"), seed=seed, units=units,
         candidates=everyone, halves=False,
@@ -80,16 +80,17 @@ def build(wells: Sequence[Well], fold: Fold, seed: int) -> Machine:
     return Machine(fold, fitted, parts)
 
 
-def candidates() -> tuple[Candidate, ...]:
-    """Who runs: the mechanism fitted by its futures, the mixed trunk, smooth neighbours, kernels, and the simple rules.
+def candidates(thorough: bool = False) -> tuple[Candidate, ...]:
+    """Who runs: the mechanism fitted by its futures, the mixed trunk, kernels, and the simple rules.
 
-    What is known of doses is in the mechanism: the kernel on it is wide in them. Smooth neighbours make these fits
-    thorough ones; the recurrent network is left out: whole curves from one reading give it no history to read.
+    What is known of doses is in the mechanism: the kernel on it is wide in them. Of those that run in `thorough` fits
+    alone the recurrent network is left out: whole curves from one reading give it no history to read.
     """
     usual = {c.name: c for c in entrants()}
     trunk = shared(entrant(Declared(Radiotherapy()), SPEC, fit_futures, "futures"))
     kernels = (with_kernel(trunk, _WIDE), with_kernel(usual["persistence"]))
-    return (trunk, usual["mixed(full)"], usual["smooth"], *kernels, *(c for c in usual.values() if c.is_rule))
+    slow = (usual["smooth"],) if thorough else ()
+    return (trunk, usual["mixed(full)"], *slow, *kernels, *(c for c in usual.values() if c.is_rule))
 
 
 def foretold(machine: Machine, wells: Sequence[Well], name: str, origin: float, seed: int, draws: int) -> Forecast:

@@ -59,6 +59,7 @@ class Problem:
     protocols: tuple[Protocol, ...]
     seed: int
     draws: int
+    thorough: bool = False
 
 
 Machines = Mapping[tuple[Protocol, str], list[Machine]]
@@ -79,12 +80,13 @@ class GliomaRt(Task[Problem, Prediction]):
         folder = catalogue.find("glioma", setting.data)
         wells = read_wells(folder / catalogue.known("glioma").files)
         quick = setting.effort == "quick"
-        draws = 500 if setting.effort == "full" else 100
-        return Problem(wells, LINES[:1] if quick else LINES, ("in", "dose-out") if quick else PROTOCOLS, seed, draws)
+        full = setting.effort == "full"
+        protocols = ("in", "dose-out") if quick else PROTOCOLS
+        return Problem(wells, LINES[:1] if quick else LINES, protocols, seed, 500 if full else 100, full)
 
     def scope(self, setting: Setting) -> str:
-        """Quick runs do one line, without the unseen schemes."""
-        return "quick: 9L, without scheme-out" if setting.effort == "quick" else ""
+        """Quick runs do one line, without the unseen schemes; full ones are thorough."""
+        return {"quick": "quick: 9L, without scheme-out", "full": "full: thorough fits"}.get(setting.effort, "")
 
     def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
         """The simple rules, then the race's own, then the worlds: one machine a line and fold."""
@@ -92,7 +94,8 @@ class GliomaRt(Task[Problem, Prediction]):
             yield Answer(rule, "baseline", {split: _by_rule(problem, split, rule) for split in splits(problem)})
         machines: Machines = {
             (protocol, line): [
-                build(problem.wells, fold, problem.seed) for fold in folds(problem.wells, line, protocol)
+                build(problem.wells, fold, problem.seed, problem.thorough)
+                for fold in folds(problem.wells, line, protocol)
             ]
             for line in problem.lines
             for protocol in problem.protocols
