@@ -60,9 +60,10 @@ class Machine:
 
 
 def build(wells: Sequence[Well], fold: Fold, seed: int, thorough: bool = False) -> Machine:
-    """Fit the machine (`thorough`: with smooth neighbours); the race asks as the protocol does: from the first reading, of wells or schemes held out.
+    """Fit the machine (`thorough`: with smooth neighbours); the race asks as the protocol does.
 
-    Where schemes are unseen, wells are thinned to so many that every scheme is held out once.
+    That is from the first reading, of wells or schemes held out. Where schemes are unseen, wells are thinned to so
+    many that every scheme is held out once.
     """
     train = [wells[i] for i in fold.train]
     if fold.protocol != "in" and len(train) >= SMALL:
