@@ -141,6 +141,16 @@ def test_no_promise_is_said_plainly_and_pit_counts_add_up(exam, bands):
     assert max(pit["1 d"]) < 2.5 * tenth
 
 
+def test_coverage_is_told_by_channel_and_context(exam):
+    where = {"site": tuple("ab"[i % 2] for i in range(40))}
+    told = calibration.check(replace(exam(), contexts=where)).evidence.metrics
+    whole = told["coverage"]["3 d"]
+    assert told["by_channel"]["x"]["3 d"] == whole
+    halves = [told["by_context"][f"site {s}"]["3 d"] for s in "ab"]
+    assert halves[0]["n"] + halves[1]["n"] == whole["n"]
+    np.testing.assert_allclose(np.mean([h["value"] for h in halves]), whole["value"])
+
+
 def test_a_world_with_hidden_memory_fails_the_state_gate(exam):
     count = np.zeros((), np.float32)
 

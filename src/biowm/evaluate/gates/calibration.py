@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
+from jaxtyping import Float
 
 from biowm.core.interval import Interval
 from biowm.core.registry import register
@@ -22,7 +23,8 @@ def check(exam: Exam) -> Verdict:
     """The exact 95 % interval of each coverage, counted by subject, contains the level, at no cost in interval score.
 
     Bands at each horizon and of whole paths are tested; the interval score must not be shown worse than that of ridge
-    with its own conformal bands (R10 of the ladder).
+    with its own conformal bands (R10 of the ladder). Coverage by channel and by context is in the evidence, uncounted:
+    so many intervals would fail somebody by chance.
     """
     level = exam.calibrations["world"].level
     if level is None:
@@ -38,6 +40,8 @@ def check(exam: Exam) -> Verdict:
         "coverage": {name: asdict(c) for name, c in held.items()},
         "interval_score_ratio": asdict(width),
         "against": rule,
+        "by_channel": _by_channel(exam),
+        "by_context": _by_context(exam),
         "pit": dict(zip(exam.horizons.labels(), _pit(exam), strict=True)),
     }
     passed = not missed and width.low <= 1
@@ -57,12 +61,40 @@ def _said(held: Mapping[str, Interval], level: float) -> str:
 
 
 def _coverages(exam: Exam, level: float) -> dict[str, Interval]:
-    truth = exam.scaled(exam.asked.truth)
-    hit = np.where(np.isnan(truth), np.nan, inside(*exam.bands("world"), truth))
-    tallies = dict(zip(exam.horizons.labels(), exam.by_horizon("coverage90", hit), strict=True))
+    tallies = dict(zip(exam.horizons.labels(), exam.by_horizon("coverage90", _hits(exam)), strict=True))
     paths = zip(exam.horizons.labels(), exam.path_coverage("world"), strict=True)
     tallies |= {f"path to {label}": counted for label, counted in paths}
     return {name: interval(t) for name, t in tallies.items() if len(t.units)}
+
+
+def _hits(exam: Exam) -> Float[np.ndarray, "q r c"]:
+    """Whether each reading lies in its band (NaN: not read)."""
+    truth = exam.scaled(exam.asked.truth)
+    return np.where(np.isnan(truth), np.nan, inside(*exam.bands("world"), truth))
+
+
+def _by_channel(exam: Exam) -> dict[str, dict[str, dict[str, float]]]:
+    """Coverage of each target channel at each horizon."""
+    hit, spec = _hits(exam), exam.world.spec
+    return {
+        spec.channels[j].name: _intervals(exam, hit[..., place : place + 1]) for place, j in enumerate(spec.targets)
+    }
+
+
+def _by_context(exam: Exam) -> dict[str, dict[str, dict[str, float]]]:
+    """Coverage at each horizon of the subjects of every site, plate or kind."""
+    hit, subject = _hits(exam), exam.asked.queries.subject
+    found = {}
+    for grouping, values in exam.contexts.items():
+        for value in sorted(set(values)):
+            here = np.array([v == value for v in values])[subject]
+            found[f"{grouping} {value}"] = _intervals(exam, np.where(here[:, None, None], hit, np.nan))
+    return found
+
+
+def _intervals(exam: Exam, hit: Float[np.ndarray, "q r c"]) -> dict[str, dict[str, float]]:
+    tallies = zip(exam.horizons.labels(), exam.by_horizon("coverage90", hit), strict=True)
+    return {label: asdict(interval(counted)) for label, counted in tallies if len(counted.units)}
 
 
 def _scores(exam: Exam, name: str, level: float) -> tuple[Tally, ...]:
