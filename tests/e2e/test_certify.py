@@ -37,12 +37,14 @@ def home(artefact: Path) -> dict[str, Any]:
     return said.json
 
 
+@pytest.mark.slow
 def test_at_home(home: dict[str, Any]):
     whole(home)
     assert home["gates"]["action"]["status"] == "passed"
     assert home["gates"]["skill"]["status"] == "passed"
 
 
+@pytest.mark.slow
 def test_on_another_study(artefact: Path, home: dict[str, Any], tmp_path: Path):
     other = write_study(tmp_path, cohort(seed=5, subjects=HELD_OUT), study="elsewhere")
     body = biowm("certify", artefact, "--on", other, "--json").json

@@ -102,7 +102,7 @@ def _answered(
     n = len(queries.subject)
     later = np.arange(paths.t.shape[1])[None, :] > queries.origin[:, None]
     seen = take(paths, queries.subject)
-    seen = replace(seen, x=np.where(later[:, :, None], np.nan, np.asarray(seen.x)).astype(np.float32), plan=plans)
+    seen = replace(seen, x=np.where(later[:, :, None], np.nan, np.asarray(seen.x)).astype(np.float32))
     cut = Queries(np.arange(n), queries.origin, queries.times)
     said = model.answer(seen, cut, plans, seed=int(jax.random.bits(key)), draws=draws)
     wanted = (*queries.subject.shape, draws, queries.times.shape[1], len(model.spec.channels))

@@ -199,9 +199,10 @@ def _weights(units: int, seed: int) -> Float[np.ndarray, "r u"]:
 
 
 def _value(sums: Tally, weights: Float[np.ndarray, "r u"]) -> Float[np.ndarray, " r"]:
-    return sums.metric.finish(weights @ sums.total / (weights @ sums.count))
+    with np.errstate(invalid="ignore"):  # of few units a replicate may hold none that was scored: no number
+        return sums.metric.finish(weights @ sums.total / (weights @ sums.count))
 
 
 def _bounds(replicates: Float[np.ndarray, " r"]) -> tuple[float, float]:
-    low, high = np.quantile(replicates, [0.025, 0.975])
+    low, high = np.nanquantile(replicates, [0.025, 0.975])
     return float(low), float(high)

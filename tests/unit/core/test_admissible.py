@@ -28,7 +28,14 @@ def spec(*channels: Channel) -> WorldSpec:
 
 def test_nothing_changes_where_nothing_is_declared():
     x = jnp.asarray([0.25, -7.0])
-    assert admissible(spec(Channel("a", "1", low=0.0, high=1.0), Channel("b", "mg/L")), x) is x
+    assert admissible(spec(Channel("a", "1"), Channel("b", "mg/L")), x) is x
+
+
+def test_a_reading_beyond_the_range_goes_to_its_end():
+    own = spec(Channel("a", "1", low=0.0, high=1.0), Channel("b", "mg/L", low=-2.0), Channel("c", "mg/L", high=5.0))
+    got = admissible(own, jnp.asarray([[0.25, -7.0, 7.0], [1.5, 7.0, -7.0], [-0.5, 0.0, 5.0]]))
+    np.testing.assert_array_equal(np.asarray(got), [[0.25, -2.0, 5.0], [1.0, 7.0, -7.0], [0.0, 0.0, 5.0]])
+    assert np.isnan(np.asarray(admissible(own, jnp.full(3, jnp.nan)))).all()
 
 
 @pytest.mark.parametrize(
