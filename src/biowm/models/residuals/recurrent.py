@@ -43,17 +43,20 @@ class Span(eqx.Module):
 
 @register("models", "Cell")
 class Cell(eqx.Module):
-    """One member: the recurrent unit, what its hidden state says of the trait, and the perceptron of the rates."""
+    """One member: the recurrent unit, what its hidden state says of the trait, and the perceptron of the rates.
 
-    hear: Float[Array, "v g"]
-    keep: Float[Array, "n g"]
-    bias: Float[Array, " g"]
-    tell: Float[Array, "n p"]
-    tell_bias: Float[Array, " p"]
-    weights: tuple[Float[Array, "_ _"], ...]
-    biases: tuple[Float[Array, " _"], ...]
-    skip: Float[Array, "x o"]
-    log_sd: Float[Array, " d"]
+    Members are stacked along a leading axis M; the methods are of one.
+    """
+
+    hear: Float[Array, "*m v g"]
+    keep: Float[Array, "*m n g"]
+    bias: Float[Array, "*m g"]
+    tell: Float[Array, "*m n p"]
+    tell_bias: Float[Array, "*m p"]
+    weights: tuple[Float[Array, "*m _ _"], ...]
+    biases: tuple[Float[Array, "*m _"], ...]
+    skip: Float[Array, "*m x o"]
+    log_sd: Float[Array, "*m d"]
 
     def heard(self, v: Float[Array, " v"]) -> Float[Array, " g"]:
         """What the gates are told by the inputs at a reading."""
