@@ -204,7 +204,7 @@ def test_futures_name_a_parameter_that_the_steps_were_too_few_for():
     )
     assert len(far) == 1
     assert re.match(r"parameter growth was still on its way, at 0\.0\d+ \[1/d\], when the steps ended", far[0])
-    assert near == ()
+    assert not near
 
 
 def test_futures_find_what_was_simulated_and_keep_new_batches_at_the_mean():
