@@ -210,9 +210,9 @@ def certify(
     simulator knows. Raises: BadInput where there is nobody to examine, or the study or the simulator is about other
     things, or a foreign function failed.
     """
+    if truth is not None:
+        check_same_truth(model.spec, truth.spec)
     if isinstance(model, World | Endpoint):
-        if truth is not None:
-            check_same_truth(model.spec, truth.spec)
         with plain_errors():
             return examine(_exam_of_any(model, study, truth, data, seed, progress))
     if study is None:
@@ -225,8 +225,6 @@ def certify(
         other = study if isinstance(study, Study) else load(study, data=data)
         check_same_world(model, other)
         part = HeldOut(stack([aligned(model, other, p) for p in other.paths]), other.subjects, other.groups)
-    if truth is not None:
-        check_same_truth(model.spec, truth.spec)
     exam = exam_of(
         model, part.paths, part.subjects, model.horizons, groups=part.groups, truth=truth, seed=seed, progress=progress
     )

@@ -13,6 +13,8 @@ from biowm.core.path import Path
 from biowm.core.schedule import Schedule, between
 from biowm.core.spec import WorldSpec
 
+from .sampled import evenly
+
 
 @partial(jax.jit, static_argnums=2)
 def _given(plans: Schedule, marks: Float[Array, "w m"], actions: int) -> Float[Array, "w p a"]:
@@ -27,10 +29,11 @@ def _given(plans: Schedule, marks: Float[Array, "w m"], actions: int) -> Float[A
 
 
 def dose_paths(
-    spec: WorldSpec, plans: Schedule, start: Float[np.ndarray, " w"], length: float, pieces: int
+    spec: WorldSpec, plans: Schedule, start: Float[np.ndarray, " w"], length: float | np.ndarray, pieces: int
 ) -> Float[np.ndarray, "w p a"]:
     """What each of W schedules gives in the `pieces` of [start, start + length): mean rates, and sums of boluses."""
-    marks = (start[:, None] + np.linspace(0.0, length, pieces + 1)[None, :]).astype(np.float32)
+    stop = np.broadcast_to(start + length, start.shape)
+    marks = np.linspace(start, stop, pieces + 1, axis=1).astype(np.float32)
     return np.asarray(_given(plans, jnp.asarray(marks), len(spec.actions)))
 
 
@@ -41,7 +44,7 @@ def windows(paths: Path, length: float, most: int) -> tuple[Int[np.ndarray, " w"
     for s in range(len(t)):
         last = t[s, seen[s]].max(initial=-np.inf)
         can = np.flatnonzero(seen[s] & (t[s] + length <= last * (1 + 1e-6) + 1e-6))
-        picked = can[np.unique(np.linspace(0, len(can) - 1, min(most, len(can))).round().astype(int))]
+        picked = can[evenly(len(can), most)]
         subject += [s] * len(picked)
         origin += picked.tolist()
     return np.array(subject, int), np.array(origin, int)

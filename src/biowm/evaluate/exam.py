@@ -15,7 +15,7 @@ from biowm.core.interval import Interval
 from biowm.core.path import Path
 from biowm.core.record import Record, digest_arrays
 from biowm.core.schedule import Schedule
-from biowm.core.scores import crps
+from biowm.core.scores import crps, inside
 from biowm.core.world import World
 from biowm.models.scale import Scale, fit_scale
 from biowm.train.calibrate import Calibration
@@ -112,6 +112,8 @@ class Exam:
 
     def answer(self, name: str, plans: Schedule | None = None) -> Float[np.ndarray, "q n r d"]:
         """Draws of `world`, of `truth` or of a rule at the readings asked about, as treated or under other `plans`."""
+        if name == "truth" and self.truth is self.world:
+            name = "world"
         if plans is None and name in self._kept:
             return self._kept[name]
         got = forecast(
@@ -136,6 +138,11 @@ class Exam:
     def bands(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The calibrated band at each reading by itself, in standardised link space: low and high [q, r, c]."""
         return self._bands(name).pointwise()
+
+    def hits(self, name: str) -> Float[np.ndarray, "q r c"]:
+        """Whether each reading lies in its band (NaN: not read)."""
+        truth = self.scaled(self.asked.truth)
+        return np.where(np.isnan(truth), np.nan, inside(*self.bands(name), truth))
 
     def path_coverage(self, name: str) -> tuple[Tally, ...]:
         """At each horizon, whether the path up to it lies in its joint band, over the questions that reach it."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from biowm.core.interval import Role, Row, row
 from biowm.core.path import Path, take
-from biowm.core.scores import inside, interval_score
+from biowm.core.scores import interval_score
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
 from biowm.train.contest import Progress
@@ -137,8 +137,7 @@ def _rows(exam: Exam, member: str, name: str, role: Role) -> list[Row]:
         return found
     z = exam.scaled(truth)
     low, high = exam.bands(member)
-    hit = np.where(np.isnan(z), np.nan, inside(low, high, z))
-    for metric, loss in (("coverage90", hit), ("interval_score", interval_score(low, high, z, level))):
+    for metric, loss in (("coverage90", exam.hits(member)), ("interval_score", interval_score(low, high, z, level))):
         tallies = exam.by_horizon(metric, loss)
         found += [
             row(name, role, s, metric, interval(t, seed=exam.seed))

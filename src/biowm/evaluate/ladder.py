@@ -69,13 +69,11 @@ def climb(verdicts: Mapping[str, Verdict], channels: int) -> tuple[Level, ...]:
     A gate that failed, does not apply or is not there grants nothing; each is named with its reason. A model of a
     single one of `channels` has nothing that could inform each other, whatever the gate found of its memory.
     """
-    if channels < 2:
-        verdicts = {name: v for name, v in verdicts.items() if name != "observability"}
-    levels = tuple(_climb(axis, rungs, verdicts) for axis, rungs in AXES.items())
-    alone = {"observability": "not applicable: a single channel is read"}
-    return tuple(
-        replace(v, next_needs=alone) if "observability" in v.next_needs and channels < 2 else v for v in levels
-    )
+    found = verdicts.get("observability")
+    if found is not None and channels < 2:
+        alone = replace(found, status="not_applicable", detail="a single channel is read")
+        verdicts = {**verdicts, "observability": alone}
+    return tuple(_climb(axis, rungs, verdicts) for axis, rungs in AXES.items())
 
 
 def _climb(axis: str, rungs: tuple[Rung, ...], verdicts: Mapping[str, Verdict]) -> Level:

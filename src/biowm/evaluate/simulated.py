@@ -33,9 +33,10 @@ def exam_of_world(world: World, *, seed: int = 0, progress: Progress = lambda te
     if not np.isfinite(np.asarray(paths.x)).any():
         raise BadInput(f"world {spec.name}: found no finite reading of its own subjects, expected some")
     rows = np.split(np.arange(len(paths.t)), np.cumsum([_TRAIN, _CALIBRATE]))
-    learn, trust, test = (take(paths, part) for part in rows)
+    learned, trust, test = (take(paths, part) for part in rows)
+    learn = _named("t", learned)
     horizons = Horizons("clock", (h, 4 * h, 10 * h), spec.clock)
-    parts = Parts(_named("t", learn), tuple(f"t{i}" for i in range(_TRAIN)), trust, _named("s", test))
+    parts = Parts(learn, learn.subjects, trust, _named("s", test))
     return exam_of_parts(world, parts, horizons, h, truth=world, seed=seed, progress=progress)
 
 

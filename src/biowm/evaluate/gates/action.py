@@ -8,15 +8,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from biowm.core.forecast import belief_at
 from biowm.core.interval import Interval
 from biowm.core.path import take
 from biowm.core.registry import register
 from biowm.core.rollout import draw_states, resume
-from biowm.core.schedule import Schedule, between
+from biowm.core.schedule import Schedule
 from biowm.core.world import State, World
 
+from ..dosepath import dose_paths
 from ..exam import Exam, Verdict
 from ..metrics import difference
 from ..tamper import delayed, masked, pack, shuffled, unpack
@@ -63,19 +65,15 @@ def _untested(exam: Exam, why: str) -> Verdict:
     return exam.skip("action", f"{why}: nothing to test")
 
 
-def _amounts(exam: Exam, plans: Schedule) -> np.ndarray:
-    """What each question's schedule gives in each piece of its horizon, rates and boluses side by side: [Q, ...]."""
-    queries = exam.asked.queries
-    start = np.asarray(exam.paths.t)[queries.subject, queries.origin]
-    marks = np.linspace(start, queries.times[:, -1], _PIECES + 1, axis=1).astype(np.float32)
-    over = jax.vmap(lambda p, a, b: jnp.concatenate(between(p, a, b, len(exam.world.spec.actions))))
-    pieces = [np.asarray(over(plans, jnp.asarray(marks[:, k]), jnp.asarray(marks[:, k + 1]))) for k in range(_PIECES)]
-    return np.concatenate(pieces, axis=1)
+def _amounts(exam: Exam, plans: Schedule) -> Float[np.ndarray, "q p a"]:
+    """What each question's schedule gives in each piece of its horizon."""
+    start = exam.asked.start
+    return dose_paths(exam.world.spec, plans, start, exam.asked.queries.times[:, -1] - start, _PIECES)
 
 
 def _effect(exam: Exam, given: Schedule, other: Schedule) -> Effect:
     """What other actions do to latent states, forecasts and CRPS."""
-    differ = np.flatnonzero(np.abs(_amounts(exam, given) - _amounts(exam, other)).max(1) > 1e-6)
+    differ = np.flatnonzero(np.abs(_amounts(exam, given) - _amounts(exam, other)).max((1, 2)) > 1e-6)
     if not len(differ):
         return Effect(0, False, False, Interval(np.nan, np.nan, np.nan, 0))
     right, wrong = exam.answer("world"), exam.answer("world", other)

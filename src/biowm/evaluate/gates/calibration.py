@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from biowm.core.interval import Interval
 from biowm.core.registry import register
-from biowm.core.scores import inside, interval_score
+from biowm.core.scores import interval_score
 
 from ..exam import Exam, Verdict
 from ..metrics import Tally, interval, ratio
@@ -61,21 +61,15 @@ def _said(held: Mapping[str, Interval], level: float) -> str:
 
 
 def _coverages(exam: Exam, level: float) -> dict[str, Interval]:
-    tallies = dict(zip(exam.horizons.labels(), exam.by_horizon("coverage90", _hits(exam)), strict=True))
+    tallies = dict(zip(exam.horizons.labels(), exam.by_horizon("coverage90", exam.hits("world")), strict=True))
     paths = zip(exam.horizons.labels(), exam.path_coverage("world"), strict=True)
     tallies |= {f"path to {label}": counted for label, counted in paths}
     return {name: interval(t) for name, t in tallies.items() if len(t.units)}
 
 
-def _hits(exam: Exam) -> Float[np.ndarray, "q r c"]:
-    """Whether each reading lies in its band (NaN: not read)."""
-    truth = exam.scaled(exam.asked.truth)
-    return np.where(np.isnan(truth), np.nan, inside(*exam.bands("world"), truth))
-
-
 def _by_channel(exam: Exam) -> dict[str, dict[str, dict[str, float]]]:
     """Coverage of each target channel at each horizon."""
-    hit, spec = _hits(exam), exam.world.spec
+    hit, spec = exam.hits("world"), exam.world.spec
     return {
         spec.channels[j].name: _intervals(exam, hit[..., place : place + 1]) for place, j in enumerate(spec.targets)
     }
@@ -83,7 +77,7 @@ def _by_channel(exam: Exam) -> dict[str, dict[str, dict[str, float]]]:
 
 def _by_context(exam: Exam) -> dict[str, dict[str, dict[str, float]]]:
     """Coverage at each horizon of the subjects of every site, plate or kind."""
-    hit, subject = _hits(exam), exam.asked.queries.subject
+    hit, subject = exam.hits("world"), exam.asked.queries.subject
     found = {}
     for grouping, values in exam.contexts.items():
         for value in sorted(set(values)):

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float
 
 from biowm.core.interval import Interval
 from biowm.core.registry import register
-from biowm.core.scores import inside
 
 from ..exam import Exam, Verdict
 from ..metrics import REPLICATES, Tally, add, interval
@@ -100,9 +99,7 @@ def _table(exam: Exam, area: Tally) -> dict[str, dict[str, Any]]:
     """Subjects, error and coverage in every context of every grouping."""
     level, cover = exam.calibrations["world"].level, None
     if level is not None:
-        truth = exam.scaled(exam.asked.truth)
-        hit = np.where(np.isnan(truth), np.nan, inside(*exam.bands("world"), truth))
-        cover = add(exam.by_horizon("coverage90", hit))
+        cover = add(exam.by_horizon("coverage90", exam.hits("world")))
     return {g: _rows(exam, g, area, cover) for g in exam.contexts}
 
 
