@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from typing import Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
@@ -28,3 +29,18 @@ def serial(job: Callable[[Item], Found], items: Sequence[Item], done: Callable[[
         found.append(job(item))
         done(i)
     return found
+
+
+def gathered(
+    pool: futures.Executor, job: Callable[[Item], Found], items: Sequence[Item], done: Callable[[int], None]
+) -> list[Found]:
+    """The same on a pool of threads or processes, as many at a time as it has workers."""
+    place = {pool.submit(job, item): i for i, item in enumerate(items)}
+    try:
+        for ended in futures.as_completed(place):
+            ended.result()
+            done(place[ended])
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    return [future.result() for future in place]

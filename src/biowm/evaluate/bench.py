@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 import resource
 import subprocess
@@ -26,6 +25,7 @@ from biowm.core.errors import BadInput, place
 from biowm.core.executor import Executor, serial
 from biowm.core.interval import Role, Row, row
 from biowm.data import catalogue
+from biowm.train.workers import cores
 
 from .metrics import Tally, average, interval
 from .task import Setting, Task
@@ -182,21 +182,55 @@ def _silent(text: str) -> None:
     """Another process has nobody to talk to."""
 
 
-def winners(result: Result) -> list[str]:
-    """One sentence a split: the best simple rule beside `world`, and who is ahead on the task's primary metric."""
-    chosen = task(result.task)
-    lines = []
+@dataclass(frozen=True)
+class Standing:
+    """One split of a task by its primary metric: the best simple rule, our default world, the bound, and the skill."""
+
+    split: str
+    metric: str
+    higher: bool
+    rule: Row
+    world: Row | None
+    bound: Row | None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the world is better than the best simple rule."""
+        if self.world is None:
+            return False
+        return self.world.value > self.rule.value if self.higher else self.world.value < self.rule.value
+
+    @property
+    def skill(self) -> float | None:
+        """None where there is no world, no bound, or the best rule has reached it."""
+        if self.world is None or self.bound is None or self.bound.value == self.rule.value:
+            return None
+        return (self.world.value - self.rule.value) / (self.bound.value - self.rule.value)
+
+
+def standings(result: Result) -> tuple[Standing, ...]:
+    """One for each split that has a simple rule."""
+    chosen, found = task(result.task), []
+    best, nearest = (max, min) if chosen.higher else (min, max)  # of several bounds the one that can be reached
     for split in dict.fromkeys(r.split for r in result.rows):
         rows = [r for r in result.rows if r.split == split and r.metric == chosen.primary]
-        rules = [r for r in rows if r.role == "baseline"]
-        ours = next((r for r in rows if r.name == "world"), None)
-        if not rules:
-            continue
-        best = (max if chosen.higher else min)(rules, key=lambda r: r.value)
-        line = f"{split}: best simple rule {best.name} {best.value:.3f} ({chosen.primary})"
-        if ours is not None:
-            ahead = ours.value > best.value if chosen.higher else ours.value < best.value
-            line += f"; world {ours.value:.3f} is ahead" if ahead else f" wins; world {ours.value:.3f}"
+        rules, bounds = ([r for r in rows if r.role in kind] for kind in (("baseline",), ("floor", "ceiling")))
+        if rules:
+            rule = best(rules, key=lambda r: r.value)
+            world = next((r for r in rows if r.name == "world"), None)
+            bound = nearest(bounds, key=lambda r: r.value) if bounds else None
+            found.append(Standing(split, chosen.primary, chosen.higher, rule, world, bound))
+    return tuple(found)
+
+
+def winners(result: Result) -> list[str]:
+    """One sentence a split: the best simple rule beside `world`, and who is ahead on the task's primary metric."""
+    lines = []
+    for s in standings(result):
+        line = f"{s.split}: best simple rule {s.rule.name} {s.rule.value:.3f} ({s.metric})"
+        if s.world is not None:
+            ours = f"world {s.world.value:.3f}"
+            line += f"; {ours} is ahead" if s.ahead else f" wins; {ours}"
         lines.append(line)
     return lines
 
@@ -224,10 +258,8 @@ def _peak_mb() -> float:
 
 
 def _machine() -> Machine:
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return Machine(
-        platform.system(), platform.machine(), cores, platform.python_version(), jax.__version__, jax.default_backend()
-    )
+    system, architecture, python = platform.system(), platform.machine(), platform.python_version()
+    return Machine(system, architecture, cores(), python, jax.__version__, jax.default_backend())
 
 
 def _commit() -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from biowm.core.errors import BadInput, place
 from biowm.core.interval import Interval, Row
 from biowm.core.record import Record, digest
 
-from .bench import Result, result_from_json, task, winners
+from .bench import Result, result_from_json, standings, task, winners
 from .reports.html import Section, Table, page
 
 _SKILL = (
@@ -21,39 +20,6 @@ _SKILL = (
     "stands after +- is the spread of the seeds, apart from them. Every split is a question of its own: no interval is "
     "widened for their number."
 )
-
-
-@dataclass(frozen=True)
-class Standing:
-    """One split of a task by its primary metric: the best simple rule, our default world, the bound, and the skill."""
-
-    split: str
-    metric: str
-    rule: Row
-    world: Row | None
-    bound: Row | None
-
-    @property
-    def skill(self) -> float | None:
-        """None where there is no world, no bound, or the best rule has reached it."""
-        if self.world is None or self.bound is None or self.bound.value == self.rule.value:
-            return None
-        return (self.world.value - self.rule.value) / (self.bound.value - self.rule.value)
-
-
-def standings(result: Result) -> tuple[Standing, ...]:
-    """One for each split that has a simple rule."""
-    chosen, found = task(result.task), []
-    best, nearest = (max, min) if chosen.higher else (min, max)  # of several bounds the one that can be reached
-    for split in dict.fromkeys(r.split for r in result.rows):
-        rows = [r for r in result.rows if r.split == split and r.metric == chosen.primary]
-        rules, bounds = ([r for r in rows if r.role in kind] for kind in (("baseline",), ("floor", "ceiling")))
-        if rules:
-            rule = best(rules, key=lambda r: r.value)
-            world = next((r for r in rows if r.name == "world"), None)
-            bound = nearest(bounds, key=lambda r: r.value) if bounds else None
-            found.append(Standing(split, chosen.primary, rule, world, bound))
-    return tuple(found)
 
 
 def read(folder: Path) -> list[tuple[str, Result]]:
@@ -92,9 +58,9 @@ def leaderboard_html(results: Sequence[tuple[str, Result]]) -> str:
     ]
     inputs = {file: digest(result.to_json()) for file, result in results}
     record = Record("bench", inputs, {"files": [file for file, _ in results]}, 0)
-    ahead = sum(_ahead(s, task(r.task).higher) for _, r in results for s in standings(r))
-    total = sum(s.world is not None for _, r in results for s in standings(r))
-    verdict = f"The default world is ahead of the best simple rule in {ahead} of {total} splits."
+    stand = [s for _, result in results for s in standings(result) if s.world is not None]
+    ahead = sum(s.ahead for s in stand)
+    verdict = f"The default world is ahead of the best simple rule in {ahead} of {len(stand)} splits."
     return page("Benchmarks", verdict, [Section("How to read it", (_SKILL,)), *sections], record)
 
 
@@ -106,13 +72,6 @@ def _rows(result: Result) -> tuple[tuple[str | Interval, ...], ...]:
         (s.split, s.metric, s.rule.name, _number(s.rule), _number(s.world), _number(s.bound), _share(s.skill))
         for s in standings(result)
     )
-
-
-def _ahead(standing: Standing, higher: bool) -> bool:
-    if standing.world is None:
-        return False
-    gain = standing.world.value - standing.rule.value
-    return gain > 0 if higher else gain < 0
 
 
 def _number(row: Row | None) -> str | Interval:

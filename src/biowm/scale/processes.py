@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from biowm.core.executor import Found, Item
+from biowm.core.executor import Found, Item, gathered
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -30,15 +30,7 @@ class Processes:
         for place in range(workers):
             places.put(place)
         with ProcessPoolExecutor(workers, context, _settle, (places, workers)) as pool:
-            index = {pool.submit(job, item): i for i, item in enumerate(items)}
-            try:
-                for ended in as_completed(index):
-                    ended.result()
-                    done(index[ended])
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        return [future.result() for future in index]
+            return gathered(pool, job, items, done)
 
 
 def _settle(places: SimpleQueue[int], workers: int) -> None:

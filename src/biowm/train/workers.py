@@ -6,8 +6,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
+
+from biowm.core.executor import gathered
 
 T = TypeVar("T")
 _MOST = 8  # what the interpreter itself does would keep more of them waiting
@@ -32,16 +34,8 @@ def side_by_side(jobs: Sequence[Callable[[], T]], done: Callable[[int], None]) -
     `done(i)` is called, in the caller's thread, when job i has ended. The first error is raised once the jobs that
     run have ended; those that wait are not begun.
     """
-    with ThreadPoolExecutor(min(_MOST, _cores())) as pool:
-        place = {pool.submit(job): i for i, job in enumerate(jobs)}
-        try:
-            for ended in as_completed(place):
-                ended.result()
-                done(place[ended])
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [future.result() for future in place]
+    with ThreadPoolExecutor(min(_MOST, cores())) as pool:
+        return gathered(pool, lambda job: job(), jobs, done)
 
 
 def woven(things: Sequence[T]) -> Iterator[T]:
@@ -50,6 +44,6 @@ def woven(things: Sequence[T]) -> Iterator[T]:
         yield things[i // 2] if i % 2 == 0 else things[-1 - i // 2]
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

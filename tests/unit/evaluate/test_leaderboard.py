@@ -10,8 +10,8 @@ import pytest
 from biowm.core import registry
 from biowm.core.errors import BadInput
 from biowm.core.interval import Row
-from biowm.evaluate.bench import Result, Spread
-from biowm.evaluate.leaderboard import leaderboard_html, leaderboard_markdown, read, standings
+from biowm.evaluate.bench import Result, Spread, standings
+from biowm.evaluate.leaderboard import leaderboard_html, leaderboard_markdown, read
 from biowm.evaluate.task import Task
 
 
