@@ -14,8 +14,9 @@ from tests.support.tiny import SPEC, learned, tiny_material
 
 from biowm.core.path import take
 from biowm.core.scores import crps
+from biowm.models.residuals.descent import fair_crps
 from biowm.models.residuals.network import Net, Refined
-from biowm.models.residuals.network_fit import Training, Windows, blank, fair_crps, train, windows_of
+from biowm.models.residuals.network_fit import Training, Windows, blank, train, windows_of
 from biowm.models.trunks.mixed import Mixed
 
 pytestmark = pytest.mark.slow

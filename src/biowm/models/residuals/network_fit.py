@@ -13,8 +13,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.path import Path, take
@@ -27,6 +25,7 @@ from ..tracker import advance
 from ..trunks.em import MixedConfig, fit_mixed
 from ..trunks.mixed import Mixed, MixedState
 from ..trunks.variants import LIBRARY
+from .descent import averaged, chosen, descended, fair_crps
 from .network import Net, Refined, inputs
 
 _CHUNK, _MOST, _EACH, _DRAWS = 64, 256, 8, 16  # subjects at once and at most, windows a subject, draws a window
@@ -80,14 +79,12 @@ def candidates() -> tuple[Candidate, ...]:
 
 def windows_of(trunk: Mixed, paths: Path, ahead: int) -> Windows:
     """Eight windows of each of 256 subjects (again and again the same where there are fewer): one compiled program."""
-    rng = np.random.default_rng(0)
-    seen = np.asarray(np.isfinite(np.asarray(paths.x)).any(-1))
-    subjects = np.sort(np.resize(rng.permutation(np.flatnonzero(seen.sum(1) >= 2)), _MOST))
-    parts = []
-    for i, rows in enumerate(subjects.reshape(-1, _CHUNK)):
-        origins = [np.flatnonzero(seen[s])[:-1] for s in rows]
-        origins = np.stack([rng.choice(o, _EACH, replace=len(o) < _EACH) for o in origins])
-        parts.append(_windows(trunk, take(paths, rows), jnp.asarray(origins), jax.random.key(i), ahead))
+    subjects, origins = chosen(paths, _MOST, _EACH)
+    chunks = np.arange(_MOST).reshape(-1, _CHUNK)
+    parts = [
+        _windows(trunk, take(paths, subjects[rows]), jnp.asarray(origins[rows]), jax.random.key(i), ahead)
+        for i, rows in enumerate(chunks)
+    ]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
@@ -148,13 +145,6 @@ def futures(
     return jax.lax.scan(body, start, (rate, bolus, gap, noise))[1]
 
 
-def fair_crps(draws: Float[Array, "n ..."], truth: Float[Array, "..."]) -> Float[Array, "..."]:
-    """CRPS of the distribution behind the draws, without bias and without sorting (doi:10.1002/qj.2270)."""
-    n = draws.shape[0]
-    apart = jnp.abs(draws[:, None] - draws[None]).sum((0, 1)) / (n * (n - 1))
-    return jnp.abs(draws - truth[None]).mean(0) - 0.5 * apart
-
-
 def loss(
     world: Refined, windows: Windows, targets: Bool[Array, " d"], training: Training, *, key: PRNGKeyArray
 ) -> Float[Array, ""]:
@@ -170,8 +160,7 @@ def loss(
     many = jax.vmap(futures, in_axes=(None, 0, None, None, None, 0))
     drawn = jax.vmap(many, in_axes=(None, 0, 0, 0, 0, 0))(world, start, rate, bolus, gap, noise)
     score = fair_crps(jnp.moveaxis(drawn, 1, 0), z)
-    counted = mask & targets[None, None, :]
-    return jnp.sum(jnp.where(counted, score, 0.0)) / jnp.maximum(jnp.sum(counted, dtype=jnp.float32), 1.0)
+    return averaged(score, mask & targets[None, None, :])
 
 
 @eqx.filter_jit
@@ -185,20 +174,11 @@ def train(
     marks = jax.tree.map(lambda _: False, world)
     marks = eqx.tree_at(lambda w: (w.net.weights, w.net.biases), marks, replace_fn=lambda part: (True,) * len(part))
     start, rest = eqx.partition(world, marks)
-    schedule = optax.cosine_decay_schedule(training.rate, training.steps)
-    adam = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=training.decay))
-    optimiser = optax.flatten(adam)
-
-    def body(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, Float[Array, ""]]:
-        net, moments = carry
-        value, slope = jax.value_and_grad(
-            lambda net: loss(eqx.combine(net, rest), windows, targets, training, key=key)
-        )(net)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of integers
-            change, after = optimiser.update(slope, moments, net)
-        sound = jnp.isfinite(value) & jnp.all(jnp.isfinite(ravel_pytree(slope)[0]))
-        kept = jax.tree.map(lambda a, b: jnp.where(sound, a, b), (optax.apply_updates(net, change), after), carry)
-        return kept, value
-
-    (net, _), losses = jax.lax.scan(body, (start, optimiser.init(start)), jax.random.split(key, training.steps))
+    net, losses = descended(
+        lambda net, key: loss(eqx.combine(net, rest), windows, targets, training, key=key),
+        start,
+        jax.random.split(key, training.steps),
+        rate=training.rate,
+        decay=training.decay,
+    )
     return eqx.combine(net, rest), losses

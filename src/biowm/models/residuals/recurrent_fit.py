@@ -14,7 +14,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -25,7 +24,7 @@ from biowm.core.schedule import between
 from ..baselines.pairs import traces
 from ..candidate import Candidate, Material
 from ..tracker import Frame, Trace, Tracker, advance, give, read
-from .network_fit import fair_crps
+from .descent import averaged, chosen, descended, fair_crps
 from .recurrent import Cell, Recurrent, Span, entered, inputs, landing, news
 
 _MOST, _EACH = 256, 8  # subjects at most, windows a subject
@@ -91,18 +90,15 @@ def candidates() -> tuple[Candidate, ...]:
 
 def windows_of(m: Material, ahead: int) -> tuple[Span, Windows]:
     """Eight windows of each of 256 subjects (again and again the same where there are fewer), and the inputs' range."""
-    rng = np.random.default_rng(0)
-    seen = np.asarray(np.isfinite(np.asarray(m.paths.x)).any(-1))
-    subjects = np.sort(np.resize(rng.permutation(np.flatnonzero(seen.sum(1) >= 2)), _MOST))
-    origins = [np.flatnonzero(seen[s])[:-1] for s in subjects]
-    origins = np.stack([rng.choice(o, _EACH, replace=len(o) < _EACH) for o in origins]).astype(np.int32)
+    subjects, origins = chosen(m.paths, _MOST, _EACH)
     paths = take(m.paths, subjects)
     trace = traces(m.frame, paths, len(m.spec.actions))
-    known = np.asarray(_inputs(trace.before))[seen[subjects]]
+    seen = np.isfinite(np.asarray(paths.x)).any(-1)
+    known = np.asarray(_inputs(trace.before))[seen]
     mean, sd = known.mean(0), np.maximum(known.std(0), _SPREAD)
     z = (known - mean) / sd
     span = Span(*(jnp.asarray(a, jnp.float32) for a in (mean, sd, z.min(0), z.max(0))))
-    return span, _windows(m.frame, span, paths, trace, jnp.asarray(origins), ahead)
+    return span, _windows(m.frame, span, paths, trace, jnp.asarray(origins, jnp.int32), ahead)
 
 
 _inputs = eqx.filter_jit(jax.vmap(jax.vmap(inputs)))
@@ -202,8 +198,7 @@ def loss(
     many = jax.vmap(jax.vmap(many, in_axes=(None, None, None, 0, 0, 0, 0)), in_axes=(None, None, None, 0, 0, 0, 0))
     drawn = many(cell, frame, span, encoded(cell, windows), windows.start, windows.ahead, noise)
     score = fair_crps(jnp.moveaxis(drawn, 2, 0), windows.z)
-    counted = windows.mask & targets[None, None, None, :]
-    return jnp.sum(jnp.where(counted, score, 0.0)) / jnp.maximum(jnp.sum(counted, dtype=jnp.float32), 1.0)
+    return averaged(score, windows.mask & targets[None, None, None, :])
 
 
 @eqx.filter_jit
@@ -215,20 +210,11 @@ def train(
 
     A step whose loss or gradient is not finite changes nothing.
     """
-    schedule = optax.cosine_decay_schedule(training.rate, training.steps)
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=training.decay))
     flat, whole = ravel_pytree(cell)  # one array: little for the compiler to do
 
-    def body(carry: tuple, now: tuple[Array, Array]) -> tuple[tuple, Float[Array, ""]]:
-        flat, moments = carry
+    def miss(flat: Float[Array, " w"], now: tuple[Array, Array]) -> Float[Array, ""]:
         batch = jax.tree.map(lambda leaf: leaf[now[0]], windows)
-        value, slope = jax.value_and_grad(
-            lambda flat: loss(whole(flat), frame, span, batch, targets, training.draws, now[1])
-        )(flat)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of integers
-            change, after = optimiser.update(slope, moments, flat)
-        sound = jnp.isfinite(value) & jnp.all(jnp.isfinite(slope))
-        return jax.tree.map(lambda a, b: jnp.where(sound, a, b), (flat + change, after), carry), value
+        return loss(whole(flat), frame, span, batch, targets, training.draws, now[1])
 
-    (flat, _), losses = jax.lax.scan(body, (flat, optimiser.init(flat)), (who, keys))
+    flat, losses = descended(miss, flat, (who, keys), rate=training.rate, decay=training.decay)
     return whole(flat), losses
