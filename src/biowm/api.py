@@ -42,7 +42,7 @@ from biowm.safety.support import future, judge
 from biowm.scale.processes import Processes
 from biowm.train.checkpoint import load_fitted as open_fitted
 from biowm.train.checkpoint import save_fitted
-from biowm.train.contest import Progress
+from biowm.train.contest import Progress, silent
 from biowm.train.fitted import Fitted
 from biowm.train.stages import Stages, write_atomic
 from biowm.train.study import fit_study
@@ -51,10 +51,6 @@ _EXAMPLES = 3
 __all__ = [
     "Question", "bench", "certify", "fit", "load", "open_fitted", "plan", "question", "save_fitted", "simulate",
 ]  # fmt: skip
-
-
-def _silent(text: str, share: float) -> None:
-    """Nobody asked how far it is."""
 
 
 def load(source: Table, config: Mapping[str, Any] | None = None, *, data: str | File | None = None) -> Study:
@@ -123,7 +119,7 @@ def simulate(
     horizon: str | float,
     draws: int = 200,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Futures:
     """Futures of one subject under interventions, with a calibrated joint band and the verdict on support.
 
@@ -156,7 +152,7 @@ def plan(
     horizon: str | float,
     controls: Sequence[str] | None = None,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Plan | Abstention:
     """The best schedule for one subject, with a promise from models fitted on other subjects, or an abstention.
 
@@ -200,7 +196,7 @@ def certify(
     truth: World | None = None,
     data: str | File | None = None,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Report:
     """Put every gate to a model: a fitted world, anybody's model on a study, or a simulator on subjects of its own.
 

@@ -19,7 +19,7 @@ from biowm.core.scores import crps, inside
 from biowm.core.world import World
 from biowm.models.scale import Scale, fit_scale
 from biowm.train.calibrate import Calibration
-from biowm.train.contest import DRAWS, Progress
+from biowm.train.contest import DRAWS, Progress, silent
 from biowm.train.envelope import Envelope
 from biowm.train.horizons import Asked, Horizons, ask
 
@@ -30,10 +30,6 @@ _ORIGINS = 4  # questions about a subject, spread over its readings
 
 
 NO_TRANSITION = "the model has no transition: it answers questions and cannot be carried on"
-
-
-def _silent(text: str, share: float) -> None:
-    """Nobody asked how far it is."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class Exam:
     truth: World | None = field(default=None, repr=False)
     contexts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     trained_on: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
-    progress: Progress = field(default=_silent, repr=False, compare=False)
+    progress: Progress = field(default=silent, repr=False, compare=False)
     asked: Asked = field(init=False, repr=False, compare=False)
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 

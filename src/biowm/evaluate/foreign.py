@@ -10,7 +10,7 @@ from biowm.core.world import World
 from biowm.data.splits import split, units
 from biowm.data.study import Study
 from biowm.train.candidates import spacing_of
-from biowm.train.contest import Progress
+from biowm.train.contest import Progress, silent
 from biowm.train.horizons import declared
 
 from .exam import Exam
@@ -24,7 +24,7 @@ def exam_of_model(
     *,
     truth: World | None = None,
     seed: int = 0,
-    progress: Progress = lambda text, share: None,
+    progress: Progress = silent,
 ) -> Exam:
     """The exam of any model on the test subjects of a study, split by `seed`.
 

@@ -12,7 +12,7 @@ from biowm.core.path import Path, take
 from biowm.core.scores import interval_score
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
-from biowm.train.contest import Progress
+from biowm.train.contest import Progress, silent
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons, declared
 
@@ -29,7 +29,7 @@ def exam_of(
     groups: Mapping[str, Sequence[str]] | None = None,
     truth: World | None = None,
     seed: int = 0,
-    progress: Progress = lambda text, share: None,
+    progress: Progress = silent,
 ) -> Exam:
     """The exam of a fitted world and its simple rules on the subjects given (stacked paths).
 

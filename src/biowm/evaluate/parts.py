@@ -13,7 +13,7 @@ from biowm.core.world import World
 from biowm.models.candidate import material
 from biowm.train.calibrate import Calibration, calibrate
 from biowm.train.candidates import eligible
-from biowm.train.contest import DRAWS, ORIGINS, Progress
+from biowm.train.contest import DRAWS, ORIGINS, Progress, silent
 from biowm.train.envelope import envelope
 from biowm.train.horizons import Horizons, ask
 
@@ -39,7 +39,7 @@ def exam_of_parts(
     *,
     truth: World | None = None,
     seed: int = 0,
-    progress: Progress = lambda text, share: None,
+    progress: Progress = silent,
 ) -> Exam:
     """The exam on the last part; the simple rules are fitted to the first, all bands promised on the second."""
     spec, learn, trust = model.spec, parts.learn.paths, parts.trust

@@ -9,7 +9,7 @@ from biowm.core.path import Path, take
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
 from biowm.engine.cohort import random_policy, simulate
-from biowm.train.contest import Progress
+from biowm.train.contest import Progress, silent
 from biowm.train.horizons import Horizons
 
 from .exam import Exam
@@ -20,7 +20,7 @@ _TRAIN, _CALIBRATE, _TEST = 64, 48, 40
 _STEPS = 20
 
 
-def exam_of_world(world: World, *, seed: int = 0, progress: Progress = lambda text, share: None) -> Exam:
+def exam_of_world(world: World, *, seed: int = 0, progress: Progress = silent) -> Exam:
     """Three cohorts of `world`, treated at random: the rules learn from one, bands from another, the last is asked.
 
     Subjects are read every `spacing`, and asked 1, 4 and 10 spacings ahead. The world answers about its own subjects

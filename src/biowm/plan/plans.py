@@ -18,6 +18,7 @@ from biowm.core.path import Path, lengths, stack
 from biowm.core.registry import get
 from biowm.core.schedule import Schedule
 from biowm.core.world import Belief, World
+from biowm.train.contest import Progress, silent
 
 from .goals import Goal, Limit
 from .held import hold
@@ -75,7 +76,7 @@ def plan_crossfit(
     held: Schedule | None = None,
     segments: int = 12,
     planner: str = "cem",
-    progress: Callable[[str, float], None] = lambda text, share: None,
+    progress: Progress = silent,
 ) -> Plan | Abstention:
     """A schedule from `world`, and a promise from `halves`: worlds fitted on two disjoint halves of the subjects.
 
@@ -113,7 +114,7 @@ def _cross(
     problem: Problem,
     find: Callable[[World, Belief], Schedule],
     key: PRNGKeyArray,
-    progress: Callable[[str, float], None],
+    progress: Progress,
 ) -> tuple[Schedule, Judged, list[Judged]]:
     """The schedule of the first world, its own account of it, and each half's account of what the other half chose."""
     names = ("the world", "one half", "the other half")

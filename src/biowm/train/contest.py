@@ -28,6 +28,10 @@ ORIGINS, DRAWS = 6, 64
 Progress = Callable[[str, float], None]
 
 
+def silent(text: str, share: float) -> None:
+    """Nobody asked how far it is."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What is fitted: the spec, stacked paths of the subjects to learn from, and the unit each belongs to."""

@@ -20,7 +20,7 @@ from biowm.models.trunks.mechanism_found import summary
 
 from .calibrate import Calibration, calibrate
 from .candidates import eligible, spacing_of
-from .contest import DRAWS, ORIGINS, Job, Progress, contest, mixture
+from .contest import DRAWS, ORIGINS, Job, Progress, contest, mixture, silent
 from .envelope import envelope
 from .fitted import Fitted
 from .horizons import Horizons
@@ -52,7 +52,7 @@ def fit_paths(
     `progress(text, share)`. The result has no held-out rows and no cohort: `fit_study` adds them.
     Raises: ValueError where no subject has two readings.
     """
-    tell = progress or (lambda text, share: None)
+    tell = progress or silent
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
     job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")

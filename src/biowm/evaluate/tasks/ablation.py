@@ -35,7 +35,7 @@ from biowm.models.trunks.em import fit_mixed
 from biowm.models.trunks.variants import configs
 from biowm.train.calibrate import LEVEL, calibrate
 from biowm.train.candidates import eligible, entrants, spacing_of
-from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, contest, mixture
+from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, contest, mixture, silent
 from biowm.train.horizons import Asked, Horizons, ask, declared
 from biowm.train.race import weigh
 from biowm.train.stages import Stages
@@ -202,7 +202,7 @@ def _fold(sample: Sample, out: np.ndarray, kept: np.ndarray, seed: int, thorough
     spacing = spacing_of(train, spec.targets)
     ready = material(spec, train, spacing, sample.horizons.longest(spacing))
     job = Job(spec, train, tuple(sample.units[i] for i in kept), sample.horizons, spacing, seed)
-    held = contest(job, everyone, ready.frame.scale, Stages(None, ""), lambda text, share: None)
+    held = contest(job, everyone, ready.frame.scale, Stages(None, ""), silent)
     tests = ask(test, np.arange(len(out)), sample.horizons, origins=ORIGINS, targets=spec.targets)
     key = jax.random.key(seed)
     answers = {c.name: forecast(c.fit(ready), test, tests.queries, key=key, draws=DRAWS) for c in everyone}
