@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import get_lapack_funcs
 
 from biowm.core.buckets import bucket
 from biowm.core.registry import register
@@ -23,6 +23,7 @@ from .smooth import DONORS, Library, Scales, Smooth
 
 _MOST, _TUNED, _NODES = 1000, 400, 16
 _LOOK, _DOSE, _NOISE = (0.3, 0.7, 1.5), (0.3, 1.0), (0.03, 0.1, 0.3, 1.0)  # in spreads among the situations
+_MIDDLE = 0.1  # the noise under which widths are compared
 _LEAST = 0.1  # of the mean dose: smaller differences tell nothing
 _FEW, _FAR = 3, 1e4
 
@@ -97,21 +98,22 @@ def _doses(pairs: Pairs, keep: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n h 
 
 
 def _tuned(s: _Situations) -> tuple[Float[np.ndarray, " 2"], float]:
-    """Precisions and noise (a share of the variance) that miss least of subjects left out, at three nodes."""
+    """Precisions, then noise (a share of the variance), that miss least of subjects left out, at three nodes."""
     few = _evenly(np.arange(len(s.subject)), _TUNED)
     part = replace(s, **{k: getattr(s, k)[few] for k in ("subject", "look", "dose", "rise", "valid")})
     h, d = s.rise.shape[1:]
     cells = [c for c in itertools.product(sorted({0, h // 2, h - 1}), range(d)) if part.valid[:, *c].sum() >= _FEW]
     if not cells:  # hardly anybody is read twice: all follow what is missed of persistence
         return np.ones(2), 1.0
-    best = (np.inf, np.ones(2), 1.0)
-    for look, dose, noise in itertools.product(_LOOK, _DOSE if s.dose.shape[2] else _DOSE[:1], _NOISE):
-        precision = np.array([1 / (2 * s.live * look**2), 1 / dose**2])
+
+    def error(precision: Float[np.ndarray, " 2"], noise: float) -> float:
         found = [_solve(part, i, j, precision, noise) for i, j in cells]
-        error = np.mean([np.mean(missed**2) / variance for _, _, missed, variance in found])
-        if error < best[0]:
-            best = (error, precision, noise)
-    return best[1], best[2]
+        return float(np.mean([np.mean(missed**2) / variance for _, _, missed, variance in found]))
+
+    widths = itertools.product(_LOOK, _DOSE if s.dose.shape[2] else _DOSE[:1])
+    precisions = [np.array([1 / (2 * s.live * look**2), 1 / dose**2]) for look, dose in widths]
+    precision = min(precisions, key=lambda p: error(p, _MIDDLE))
+    return precision, min(_NOISE, key=lambda noise: error(precision, noise))
 
 
 def _solved(s: _Situations, precision: Float[np.ndarray, " 2"], noise: float) -> tuple[np.ndarray, ...]:
@@ -140,12 +142,22 @@ def _solve(
     y, subject = s.rise[ok, node, channel], s.subject[ok]
     mean, variance = float(y.mean()), max(float(y.var()), 1e-12)
     kernel = _kernel(s, node, precision)[np.ix_(ok, ok)]
-    inverse = cho_solve(cho_factor(kernel + noise * np.eye(len(y))), np.eye(len(y)))
+    inverse = _inverse(kernel + noise * np.eye(len(y)))
     weights, missed = inverse @ (y - mean), np.empty(len(y))
     for who in np.unique(subject):
         own = np.flatnonzero(subject == who)
         missed[own] = np.linalg.solve(inverse[np.ix_(own, own)], weights[own])
     return mean, weights, missed, variance
+
+
+def _inverse(positive: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """The inverse of a positive definite matrix, from its Cholesky factor (half the work of solving for unit rows)."""
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (positive,))
+    factor, failed = potrf(positive, lower=1)
+    inverse, _ = potri(factor, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError(f"row {failed} of a covariance of {len(positive)} situations is not positive")
+    return np.tril(inverse) + np.tril(inverse, -1).T
 
 
 def _kernel(s: _Situations, node: int, precision: Float[np.ndarray, " 2"]) -> Float[np.ndarray, "n n"]:
