@@ -31,6 +31,7 @@ from biowm.train.contest import mixture
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
+from biowm.train.workers import side_by_side
 
 from ..metrics import Forecast, Tally, add, measure
 from ..tamper import pack, shuffled, unpack
@@ -199,7 +200,8 @@ def _answers(problem: Problem, fits: Sequence[Fitted], *, blend: bool = False, s
         plans = _swapped(tests, queries, problem.seed) if swap else None
         asked = functools.partial(forecast, key=jax.random.key(problem.seed), draws=problem.draws, plans=plans)
         members = {name: fitted.members[name] for name in (fitted.race.weights() if blend else fitted.members)}
-        draws = {name: asked(world, tests, queries) for name, world in members.items()}
+        drawn = side_by_side([functools.partial(asked, w, tests, queries) for w in members.values()], lambda i: None)
+        draws = dict(zip(members, drawn, strict=True))
         found.append(Answers(fitted, draws, queries.times - tests.t[queries.subject, queries.origin][:, None]))
     return found
 
