@@ -1,7 +1,6 @@
 """Fitting a mechanism: what all subjects share by the filter's likelihood and its gradient, batches by EM.
 
-Gradients are carried forward with the filter, subject by subject: there are few parameters and many subjects, so that
-no pass back through time is needed, and the sum of their outer products is the information in the data (Berndt, Hall,
+Gradients are taken subject by subject: the sum of their outer products is the information in the data (Berndt, Hall,
 Hall and Hausman 1974). All that is unbounded has a prior, also the spreads of shifts: none is ever fitted freely.
 """
 
@@ -128,7 +127,7 @@ def _scores(base: Mechanistic, flat: Float[Array, " h"], walk: Walk, like: Free)
         value, shifts = score(at(base, _split(flat, like)), walk)
         return value, (value, shifts)
 
-    gradient, (value, shifts) = jax.vmap(jax.jacfwd(one, has_aux=True), (None, 0))(flat, walk)
+    gradient, (value, shifts) = jax.vmap(jax.grad(one, has_aux=True), (None, 0))(flat, walk)
     return value, gradient, shifts
 
 
