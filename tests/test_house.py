@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "hasattr"}
 FORBIDDEN_METHODS = {
@@ -24,6 +25,7 @@ HOMES = {
     "worlds": "worlds",
     "models": "models",
     "candidates": "models",
+    "references": "models",
     "mechanisms": "core/mechanisms",
     "tasks": "evaluate/tasks",
     "gates": "evaluate/gates",
@@ -115,7 +117,7 @@ def test_what_is_allowed_is_not_found(line: str):
     assert breaches(line) == []
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))], ids=_name)
+@pytest.mark.parametrize("path", [*SOURCES, *EXAMPLES, *sorted((ROOT / "tests").rglob("*.py"))], ids=_name)
 def test_no_file_is_long(path: Path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 

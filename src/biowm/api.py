@@ -23,12 +23,13 @@ from biowm.core.record import Record, digest, versions
 from biowm.core.world import World
 from biowm.data import study as studies
 from biowm.data.study import Study
+from biowm.evaluate.baselines import with_baselines
 from biowm.evaluate.bench import Result
 from biowm.evaluate.bench import run as run_task
 from biowm.evaluate.certify import Report
 from biowm.evaluate.certify import certify as examine
 from biowm.evaluate.exam import Exam
-from biowm.evaluate.foreign import exam_of_model
+from biowm.evaluate.foreign import Maker, exam_of_model, made
 from biowm.evaluate.heldout import HeldOut, exam_of, held_out, heldout_rows
 from biowm.evaluate.reports.fitted import Example, fit_report
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
@@ -190,7 +191,7 @@ def plan(
 
 
 def certify(
-    model: Fitted | World | Endpoint,
+    model: Fitted | World | Endpoint | Maker,
     study: Study | str | File | None = None,
     *,
     truth: World | None = None,
@@ -202,10 +203,17 @@ def certify(
 
     A fitted world is examined on its held-out subjects, or on all subjects of another `study`; any other model (see
     `biowm.adapters`) on the test subjects of a study, where the simple rules learn from the training subjects of the
-    split by `seed`. `truth` is the simulator that the data came from, where there is one: some gates ask what only a
+    split by `seed`. A function of a study makes the model here, from those training subjects: nobody else is in the
+    study it is given. `truth` is the simulator that the data came from, where there is one: some gates ask what only a
     simulator knows. Raises: BadInput where there is nobody to examine, or the study or the simulator is about other
     things, or a foreign function failed.
     """
+    if not isinstance(model, Fitted | World | Endpoint):
+        if study is None:
+            raise BadInput("found no study for the function that makes the model, expected one: it learns from it")
+        study = study if isinstance(study, Study) else load(study, data=data)
+        progress("making the model", 0.0)
+        model = made(model, study, seed)
     if truth is not None:
         check_same_truth(model.spec, truth.spec)
     if isinstance(model, World | Endpoint):
@@ -224,7 +232,7 @@ def certify(
     exam = exam_of(
         model, part.paths, part.subjects, model.horizons, groups=part.groups, truth=truth, seed=seed, progress=progress
     )
-    return examine(exam)
+    return examine(with_baselines(exam))
 
 
 def _exam_of_any(

@@ -1,10 +1,10 @@
 """Registries of worlds, models, gates and tasks: found by file name, loaded on first use, open to third parties.
 
-A file `biowm/worlds/patient/tumour.py` that says `@register("worlds", "patient/tumour")` is all a new world
-needs. A model part registers its class under "models" (so that it can be saved) and a function that returns its
-candidates under "candidates" (so that it is raced). Other packages register by entry point (groups
-`biowm.worlds`, `biowm.mechanisms`, `biowm.models`, `biowm.candidates`, `biowm.tasks`, `biowm.gates`), named like the
-object they offer.
+A file `biowm/worlds/patient/tumour.py` that says `@register("worlds", "patient/tumour")` is all a new world needs. A
+model part registers its class under "models" (so that it can be saved) and a function that returns its candidates under
+"candidates" (so that it is raced) or "references" (so that reports show it). Other packages register by entry point
+(groups `biowm.worlds`, `biowm.mechanisms`, `biowm.models`, `biowm.candidates`, `biowm.references`, `biowm.tasks`,
+`biowm.gates`), named like the object they offer.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal, TypeVar
 
-Group = Literal["worlds", "mechanisms", "models", "candidates", "tasks", "gates", "planners"]
+Group = Literal["worlds", "mechanisms", "models", "candidates", "references", "tasks", "gates", "planners"]
 _HOMES = {
     "worlds": "biowm.worlds",
     "mechanisms": "biowm.core.mechanisms",
     "models": "biowm.models",
     "candidates": "biowm.models",
+    "references": "biowm.models",
     "tasks": "biowm.evaluate.tasks",
     "gates": "biowm.evaluate.gates",
     "planners": "biowm.plan.planners",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Group
@@ -12,6 +13,7 @@ from biowm.core import registry
 from biowm.core.interval import Role, Row, row
 from biowm.core.record import Record
 
+from .baselines import BASELINES
 from .exam import Exam, Verdict
 from .ladder import Level, climb
 from .metrics import interval
@@ -24,10 +26,12 @@ _STYLES = {"passed": "green", "failed": "bold red", "not_applicable": "yellow"}
 class Report:
     """What each gate found and the levels that this grants, beside the rows of the world and of every rule.
 
-    There is no single grade. `ceiling` says what bounds the errors: the row `truth` (a simulator that knows the
-    equations and not the chances), or why there is none.
+    There is no single grade. `without` holds the baselines that could not be fitted, each with the reason. `ceiling`
+    says what bounds the errors: the row `truth` (a simulator that knows the equations and not the chances), or why
+    there is none.
 
-    Raises ValueError where persistence or the best simple rule has no row, or nothing is said of the ceiling.
+    Raises ValueError where the last value, the best simple rule or any other baseline has neither row nor reason, or
+    nothing is said of the ceiling.
     """
 
     world: str
@@ -37,6 +41,7 @@ class Report:
     record: Record
     ceiling: str
     channels: int
+    without: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def capability(self) -> tuple[Level, ...]:
@@ -44,7 +49,8 @@ class Report:
         return climb(self.verdicts, self.channels)
 
     def __post_init__(self) -> None:
-        missing = sorted({"persistence", self.best_rule} - {r.name for r in self.rows if r.role == "baseline"})
+        shown = {r.name for r in self.rows if r.role == "baseline"}
+        missing = sorted(({"persistence", self.best_rule} | set(BASELINES) - set(self.without)) - shown)
         if missing:
             raise ValueError(f"a report without its baselines is refused: no row of {', '.join(missing)}")
         if not self.ceiling or (self.ceiling == CEILING) != any(r.role == "ceiling" for r in self.rows):
@@ -67,6 +73,7 @@ class Report:
             "world": self.world,
             "best_rule": self.best_rule,
             "ceiling": self.ceiling,
+            "without": dict(self.without),
             "capability": {level.axis: level.to_json() for level in self.capability},
             "gates": verdicts,
             "rows": [r.to_json() for r in self.rows],
@@ -99,7 +106,7 @@ class Report:
             table.add_row(name, *(_cell(found.get((name, split))) for split in splits))
         table.caption = (
             f"free-running error in standardised link units [95 % interval over subjects]; ceiling: {self.ceiling}"
-        )
+        ) + "".join(f"; no {name}: {why}" for name, why in self.without.items())
         return table
 
 
@@ -122,7 +129,7 @@ def certify(exam: Exam) -> Report:
     record = Record(evidence.kind, evidence.inputs, evidence.config, exam.seed, parents, evidence.metrics)
     ceiling = CEILING if exam.truth is not None else "none: no simulator of these data is known, and no replicates"
     channels = len(exam.world.spec.channels)
-    return Report(exam.world.spec.name, exam.best_rule(), verdicts, rows, record, ceiling, channels)
+    return Report(exam.world.spec.name, exam.best_rule(), verdicts, rows, record, ceiling, channels, exam.without)
 
 
 def _rows(exam: Exam) -> list[Row]:

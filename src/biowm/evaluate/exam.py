@@ -57,8 +57,9 @@ class Exam:
     """A model, the simple rules it must face (persistence always) and the held-out subjects they are asked about.
 
     `training` is what the model learned from (None: not known), `truth` the simulator that the data came from, if
-    they came from one. `contexts` holds, for each grouping (site, plate, a category among the traits), the value of
-    every subject, and `trained_on` the values that were met in training.
+    they came from one, `without` the baselines that could not be fitted, each with the reason. `contexts` holds, for
+    each grouping (site, plate, a category among the traits), the value of every subject, and `trained_on` the values
+    that were met in training.
 
     `calibrations` holds that of `world` and of each rule. The questions are put as in the race: a few origins a
     subject, free-running through its later readings. Forecasts are made once and kept; `progress(text, share)` hears
@@ -75,6 +76,7 @@ class Exam:
     draws: int = DRAWS
     training: Training | None = field(default=None, repr=False)
     truth: World | None = field(default=None, repr=False)
+    without: Mapping[str, str] = field(default_factory=dict, repr=False)
     contexts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     trained_on: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
     progress: Progress = field(default=silent, repr=False, compare=False)

@@ -17,6 +17,7 @@ from biowm.train.contest import DRAWS, ORIGINS, Progress, silent
 from biowm.train.envelope import envelope
 from biowm.train.horizons import Horizons, ask
 
+from .baselines import with_baselines
 from .exam import Exam, Training
 from .heldout import HeldOut, categories
 
@@ -53,7 +54,7 @@ def exam_of_parts(
         return calibrate(spec, scale, asked, scale.to_z(draws), len(horizons.values))
 
     met = {**parts.learn.groups, **categories(spec, learn)}
-    return Exam(
+    exam = Exam(
         model, rules, parts.test.paths, parts.test.subjects, horizons,
         {name: promise(member) for name, member in {"world": model, **rules}.items()},
         seed=seed, truth=truth, progress=progress,
@@ -61,3 +62,4 @@ def exam_of_parts(
         contexts={**parts.test.groups, **categories(spec, parts.test.paths)},
         trained_on={name: frozenset(values) for name, values in met.items()},
     )  # fmt: skip
+    return with_baselines(exam)

@@ -26,6 +26,11 @@ def entrants(spec: WorldSpec | None = None, declared: Declared | None = None) ->
     return tuple(sorted(found, key=lambda c: c.is_rule))
 
 
+def references() -> tuple[Candidate, ...]:
+    """Baselines that no race runs and every report shows: what doses alone explain, what everything else does."""
+    return tuple(c for name in registry.names("references") for c in registry.get("references", name)())
+
+
 def eligible(
     spec: WorldSpec, paths: Path, declared: Declared | None = None, thorough: bool = False
 ) -> tuple[Candidate, ...]:

@@ -11,9 +11,11 @@ import pytest
 from rich.console import Console
 from tests.support.cohort import Deaf, Still, cohort, promise
 from tests.support.decay import Decay
+from tests.support.sitting import sit, training
 
 from biowm.core import registry
-from biowm.evaluate.certify import Report, _rows, certify
+from biowm.evaluate.baselines import BASELINES, with_baselines
+from biowm.evaluate.certify import _rows, certify
 from biowm.evaluate.exam import Exam
 from biowm.evaluate.gates import action, calibration, skill, state
 from biowm.train.horizons import Horizons
@@ -42,7 +44,8 @@ def exam(paths, bands):
         readings, subjects = given or paths
         rules = {"persistence": Still(sigma=0.5)} if rules is None else rules
         promises = dict.fromkeys(rules, bands) | {"world": promised or bands}
-        return Exam(world or Decay(), rules, readings, subjects, HORIZONS, promises, draws=60)
+        without = dict.fromkeys(set(BASELINES) - set(rules), "a toy exam")
+        return Exam(world or Decay(), rules, readings, subjects, HORIZONS, promises, draws=60, without=without)
 
     return sit
 
@@ -180,12 +183,27 @@ def test_baselines_cannot_be_left_out(exam):
     with pytest.raises(ValueError, match="persistence"):
         exam(rules={"ridge": Decay()})
     full = certify(exam())
+    ours = tuple(r for r in full.rows if r.name == "world")
     with pytest.raises(ValueError, match="persistence"):
-        Report(
-            "w", "persistence", full.verdicts, tuple(r for r in full.rows if r.name == "world"), full.record, "none", 1
-        )
+        replace(full, rows=ours, without={**full.without, "persistence": "no reason is good enough"})
     with pytest.raises(ValueError, match="ridge"):
-        Report("w", "ridge", full.verdicts, full.rows, full.record, "none", 1)
+        replace(full, best_rule="ridge")
+    with pytest.raises(ValueError, match="additive, knn, low-rank, mean, nearest-dose, no-effect, ridge"):
+        replace(full, without={})
+
+
+def test_every_baseline_is_fitted_to_what_the_model_learned_from_or_says_why_not():
+    unknown = with_baselines(replace(sit(Decay()), without={}))
+    assert set(unknown.without) == set(BASELINES) - {"persistence"}
+    whole = with_baselines(replace(sit(Decay(), learned=training()), without={}))
+    assert set(BASELINES) == set(whole.rules)
+    assert whole.without == {}
+    report = certify(whole)
+    error = {r.name: r.value for r in report.rows if r.metric == "crps" and r.split == "6 d"}
+    assert set(error) == {"world", *BASELINES}
+    # Both the doses of `Decay` and where it starts matter: to know one of them alone is worse than to know both.
+    assert error["world"] < error["low-rank"] < min(error["additive"], error["no-effect"])
+    assert max(error["nearest-dose"], error["knn"]) < error["mean"]
 
 
 def test_the_ceiling_cannot_be_passed_over(exam):
@@ -193,7 +211,7 @@ def test_the_ceiling_cannot_be_passed_over(exam):
     assert full.ceiling.startswith("none: no simulator")
     for said in ("", "truth"):  # nothing, or a truth that has no row
         with pytest.raises(ValueError, match="ceiling"):
-            Report("w", "persistence", full.verdicts, full.rows, full.record, said, 1)
+            replace(full, ceiling=said)
     known = _rows(replace(exam(Still(sigma=0.5)), truth=Decay()))
     bound = {r.split: r.value for r in known if r.role == "ceiling" and r.metric == "crps"}
     ours = {r.split: r.value for r in known if r.role == "ours" and r.metric == "crps"}

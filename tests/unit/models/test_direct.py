@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
-from tests.support.tiny import learned, tiny_cohort, tiny_material
+from tests.support.tiny import SPEC, learned, tiny_cohort, tiny_material
 
 from biowm.core.path import Path, take
 from biowm.core.rollout import assimilate, at, rollout
-from biowm.models.baselines.direct import Direct
+from biowm.models.baselines.direct import Direct, fit_direct
 from biowm.models.baselines.pairs import Pairs
 from biowm.models.tracker import Tracker
 
@@ -164,3 +164,33 @@ def test_pairs_are_readings_near_their_node_with_the_doses_up_to_them(pairs: Pai
     drug = (plan.card == 0) & (plan.onset >= t[start] - 1e-6) & (plan.stop <= t[target] + 1e-4)
     given = np.sum(plan.dose[drug] * (plan.stop - plan.onset)[drug]) / gap
     assert pairs.dose[row, i, 0, 0] * float(tiny_material().frame.action_scale[0]) == pytest.approx(given, rel=1e-3)
+
+
+def test_no_effect_knows_no_doses_and_additive_nothing_else(pairs: Pairs):
+    frame = tiny_material().frame
+    nothing, alone = (np.asarray(fit_direct(SPEC, frame, pairs, r).weights) for r in ("no-effect", "additive"))
+    np.testing.assert_array_equal(nothing[..., -4:], 0.0)
+    assert (nothing[..., [0, 1]] != 0.0).all()  # where it starts counts
+    np.testing.assert_array_equal(alone[..., 1:-4], 0.0)
+    np.testing.assert_array_equal(alone[..., -2:], 0.0)  # no product of dose and state
+    i = len(alone) - 1
+    ok = pairs.valid[:, i, 0]
+    dose, rise = pairs.dose[ok, i, 0], (pairs.z[:, i, 0] - np.asarray(pairs.start.z)[:, 0])[ok]
+    scaler = StandardScaler().fit(dose)
+    ridge = Ridge(alpha=1.0).fit(scaler.transform(dose), rise)
+    np.testing.assert_allclose(alone[i, 0, -4:-2], ridge.coef_ / scaler.scale_, rtol=2e-3)
+    assert alone[i, 0, -4] < 0 < alone[i, 1, -4]  # the drug slows the burden and raises the score
+
+
+def test_low_rank_has_two_patterns_of_change_and_the_same_mean(pairs: Pairs):
+    frame = tiny_material().frame
+    full, low = (np.asarray(fit_direct(SPEC, frame, pairs, r).weights, float) for r in ("direct", "low-rank"))
+    tables = [(pairs.valid[:, i, 0], rows(pairs, i)) for i in range(len(full))]
+    sd = np.array([X[ok].std(0) for ok, X in tables])
+    slopes = [np.delete(w[:, 0], [0, 3], axis=1) * sd for w in (full, low)]
+    assert np.linalg.matrix_rank(slopes[0], tol=1e-3) > 2
+    assert np.linalg.matrix_rank(slopes[1], tol=1e-3) == 2
+    for i, (ok, X) in enumerate(tables):
+        w = np.delete(low[i, 0], 3)
+        rise = (pairs.z[:, i, 0] - np.asarray(pairs.start.z)[:, 0])[ok]
+        assert (w[0] + X[ok] @ w[1:]).mean() == pytest.approx(rise.mean(), abs=1e-3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..certify import Report
+from ..certify import CEILING, Report
 from .html import Section, Table, by_horizon, page
 from .words import CRPS, GATES
 
@@ -37,7 +37,7 @@ def certificate_html(report: Report) -> str:
     sections = (
         Section("Capability", (_LADDER,), table=levels),
         Section("Gates", ("Failed gates stand out; what does not apply says why.",), table=gates),
-        Section("Errors", (f"The best simple rule here is {report.best_rule}.", CRPS), table=by_horizon(errors)),
+        Section("Errors", (_beside(report), CRPS), table=by_horizon(errors)),
     )
     return page(f"Capability report: {report.world}", _verdict(report), sections, report.record)
 
@@ -54,8 +54,8 @@ def certificate_markdown(report: Report) -> str:
     lines += ["", "## Gates", "", "| gate | verdict | what was found | record |", "|---|---|---|---|"]
     for name, v in report.verdicts.items():
         lines.append(_row(name, v.status.replace("_", " "), v.detail, f"`{v.evidence.id}`"))
-    lines += ["", "## Errors", "", CRPS, "", "| row | role | split | metric | value (95 % interval) | n |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += ["", "## Errors", "", _beside(report), "", CRPS, ""]
+    lines += ["| row | role | split | metric | value (95 % interval) | n |", "|---|---|---|---|---|---|"]
     for r in report.rows:
         lines.append(_row(r.name, r.role, r.split, r.metric, f"{r.value:.4g} ({r.low:.4g} to {r.high:.4g})", str(r.n)))
     lines += ["", "Research software, not a medical device."]
@@ -69,6 +69,13 @@ def _verdict(report: Report) -> str:
         f"{levels}. {count['passed']} gates passed, {count['failed']} failed, "
         f"{count['not_applicable']} do not apply here."
     )
+
+
+def _beside(report: Report) -> str:
+    """The best simple rule, and what is not there to compare with."""
+    missing = "".join(f" No row of {name}: {why}." for name, why in report.without.items())
+    ceiling = "" if report.ceiling == CEILING else f" Ceiling: {report.ceiling}."
+    return f"The best simple rule here is {report.best_rule}.{ceiling}{missing}"
 
 
 def _row(*cells: str) -> str:

@@ -1,13 +1,16 @@
 """Rules that jump straight to a horizon: persistence, mean, the subject's own trend, and direct ridge.
 
-All four are one world: the point forecast at lead h is linear in what is known at the origin and in what is
-given up to h, with weights fixed by the rule (persistence, mean, trend) or fitted (direct). Residuals follow
-the empirical quantiles of the training residuals at h, carried by a Brownian copula, so that every path is
-coherent and every margin is the empirical one.
+All are one world: the point forecast at lead h is linear in what is known at the origin and in what is given up to h,
+with weights fixed by the rule (persistence, mean, trend) or fitted (direct). Three references, which no race runs, say
+what parts of it explain: `no-effect` knows nothing of what is given, `additive` nothing else (each action has an effect
+of its own, the same for everybody), and `low-rank` has the two patterns of change that matter most. Residuals follow
+the empirical quantiles of the training residuals at h, carried by a Brownian copula, so that every path is coherent and
+every margin is the empirical one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -27,8 +30,10 @@ from ..tracker import Frame, Tracker, advance
 from .pairs import Pairs
 from .remember import History, Remembering, at_origin
 
-Rule = Literal["persistence", "mean", "trend", "direct"]
+Rule = Literal["persistence", "mean", "trend", "direct", "no-effect", "additive", "low-rank"]
 RULES: tuple[Rule, ...] = ("persistence", "mean", "trend", "direct")
+REFERENCES: tuple[Rule, ...] = ("no-effect", "additive", "low-rank")
+_RANK = 2
 _PROBS = np.linspace(0.005, 0.995, 67)
 
 
@@ -122,33 +127,14 @@ def _row(
 
 def fit_direct(spec: WorldSpec, frame: Frame, pairs: Pairs, rule: Rule) -> Direct:
     """Fit one rule at every node: weights by ridge (penalty 1 on standardised columns), residual quantiles."""
-    d, h = len(spec.channels), len(pairs.nodes)
-    n, z0 = len(pairs.subject), np.asarray(pairs.start.z, np.float64)
-    start = filled(pairs.start)
-    weights, quantiles = [], []
-    for i in range(h):
-        rows = np.asarray(_rows(start, *filled((pairs.dose[:, i], pairs.lead[:, i]))), np.float64)[:n]
-        for j in range(d):
-            ok = pairs.valid[:, i, j]
-            if not ok.any() and i == 0:
-                raise ValueError(f"channel {spec.channels[j].name!r} has no two readings of one subject")
-            if not ok.any():  # nobody was read this far ahead: what holds at the node before
-                weights.append(weights[-d])
-                quantiles.append(quantiles[-d])
-                continue
-            X, rise = rows[ok, j], pairs.z[ok, i, j] - z0[ok, j]
-            w = np.zeros(X.shape[1])
-            if rule == "direct":
-                w = _ridge(np.delete(X, d + 1, axis=1), rise)
-                w = np.insert(w, d + 1, 0.0)
-            elif rule == "mean":
-                w[0], w[1 + j] = pairs.z[ok, i, j].mean(), -1.0
-            elif rule == "trend":
-                w[d + 1] = 1.0
-            weights.append(w)
-            quantiles.append(np.quantile(rise - X @ w, _PROBS))
-    weights, quantiles = (np.stack(v).reshape(h, d, -1) for v in (weights, quantiles))
-    arrays = (jnp.asarray(a, jnp.float32) for a in (pairs.nodes, weights, quantiles))
+    sizes = d, _ = len(spec.channels), len(spec.actions)
+    weights = np.stack([_weights(rule, k % d, sizes, *told) for k, told in enumerate(_told(spec, pairs))])
+    if rule == "low-rank":
+        weights = _low_rank(weights, [(X.mean(0), X.std(0), rise.mean()) for X, rise in _told(spec, pairs)])
+    left = (rise - X @ w for (X, rise), w in zip(_told(spec, pairs), weights, strict=True))
+    quantiles = np.stack([np.quantile(missed, _PROBS) for missed in left])
+    shape = (len(pairs.nodes), d, -1)
+    arrays = (jnp.asarray(a, jnp.float32) for a in (pairs.nodes, weights.reshape(shape), quantiles.reshape(shape)))
     return Direct(spec, frame.spacing, frame, *arrays)
 
 
@@ -158,8 +144,60 @@ def candidates() -> tuple[Candidate, ...]:
     return tuple(_candidate(rule) for rule in RULES)
 
 
+@register("references", "direct")
+def references() -> tuple[Candidate, ...]:
+    """What parts of direct ridge explain."""
+    return tuple(_candidate(rule) for rule in REFERENCES)
+
+
 def _candidate(rule: Rule) -> Candidate:
     return Candidate(rule, True, lambda m: fit_direct(m.spec, m.frame, m.pairs, rule))
+
+
+def _told(spec: WorldSpec, pairs: Pairs) -> Iterator[tuple[Float[np.ndarray, "n q"], Float[np.ndarray, " n"]]]:
+    """At each node and for each channel: rows of the pairs there are, and by how much the channel rose.
+
+    Where nobody was read so far ahead: those of the node before. Raises ValueError where no subject was read twice.
+    """
+    n, z0 = len(pairs.subject), np.asarray(pairs.start.z, np.float64)
+    start, last = filled(pairs.start), {}
+    for i in range(len(pairs.nodes)):
+        rows = np.asarray(_rows(start, *filled((pairs.dose[:, i], pairs.lead[:, i]))), np.float64)[:n]
+        for j, channel in enumerate(spec.channels):
+            ok = pairs.valid[:, i, j]
+            if not ok.any() and i == 0:
+                raise ValueError(f"channel {channel.name!r} has no two readings of one subject")
+            if ok.any():
+                last[j] = rows[ok, j], pairs.z[ok, i, j] - z0[ok, j]
+            yield last[j]
+
+
+def _weights(
+    rule: Rule, channel: int, sizes: tuple[int, int], X: Float[np.ndarray, "n q"], rise: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " q"]:
+    """The weights of a rule on the columns of `_row`; `sizes` are the numbers of channels and of actions."""
+    d, actions = sizes
+    w, column = np.zeros(X.shape[1]), np.arange(X.shape[1])
+    if rule == "mean":
+        w[0], w[1 + channel] = (rise + X[:, 1 + channel]).mean(), -1.0
+    elif rule == "trend":
+        w[d + 1] = 1.0
+    elif rule != "persistence":
+        dose = column >= len(column) - 2 * actions
+        kept = {"no-effect": ~dose, "additive": (column == 0) | dose & (column < len(column) - actions)}
+        used = kept.get(rule, np.full(len(column), True)) & (column != d + 1)
+        w[used] = _ridge(X[:, used], rise)
+    return w
+
+
+def _low_rank(
+    weights: Float[np.ndarray, "k q"], moments: Sequence[tuple[np.ndarray, np.ndarray, float]]
+) -> Float[np.ndarray, "k q"]:
+    """Weights (a row a node and channel) by their leading singular vectors on standardised columns, means kept."""
+    mean, sd, rise = (np.stack(v) for v in zip(*moments, strict=True))
+    left, size, right = np.linalg.svd(weights[:, 1:] * sd[:, 1:], full_matrices=False)
+    slopes = (left[:, :_RANK] * size[:_RANK]) @ right[:_RANK] / np.where(sd[:, 1:] < 1e-8, 1.0, sd[:, 1:])
+    return np.column_stack([rise - np.sum(slopes * mean[:, 1:], axis=1), slopes])
 
 
 @eqx.filter_jit
