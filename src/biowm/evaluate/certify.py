@@ -16,9 +16,10 @@ from biowm.core.record import Record
 from .baselines import BASELINES
 from .exam import Exam, Verdict
 from .ladder import Level, climb
-from .metrics import interval
+from .metrics import Tally, interval
+from .replicates import losses, missing
 
-CEILING = "truth"  # the row of what knows the equations
+CEILINGS = ("truth", "replicates")  # rows of what knows the equations, and of an experiment done again
 _STYLES = {"passed": "green", "failed": "bold red", "not_applicable": "yellow"}
 
 
@@ -27,8 +28,8 @@ class Report:
     """What each gate found and the levels that this grants, beside the rows of the world and of every rule.
 
     There is no single grade. `without` holds the baselines that could not be fitted, each with the reason. `ceiling`
-    says what bounds the errors: the row `truth` (a simulator that knows the equations and not the chances), or why
-    there is none.
+    says what bounds the errors: the row `truth` (a simulator that knows the equations and not the chances), the row
+    `replicates` (what others, declared to be the same, did), or why there is neither.
 
     Raises ValueError where the last value, the best simple rule or any other baseline has neither row nor reason, or
     nothing is said of the ceiling.
@@ -53,10 +54,9 @@ class Report:
         missing = sorted(({"persistence", self.best_rule} | set(BASELINES) - set(self.without)) - shown)
         if missing:
             raise ValueError(f"a report without its baselines is refused: no row of {', '.join(missing)}")
-        if not self.ceiling or (self.ceiling == CEILING) != any(r.role == "ceiling" for r in self.rows):
-            raise ValueError(
-                "a report without its ceiling is refused: give the row of the truth, or say why there is none"
-            )
+        bounds = {r.name for r in self.rows if r.role == "ceiling"}
+        if not self.ceiling or bounds != {self.ceiling} & set(CEILINGS):
+            raise ValueError("a report without its ceiling is refused: give its row, or say why there is none")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: verdicts with their evidence, rows and record."""
@@ -100,7 +100,7 @@ class Report:
     def _errors(self) -> Table:
         splits = list(dict.fromkeys(r.split for r in self.rows))
         found = {(r.name, r.split): r for r in self.rows if r.metric == "crps"}
-        names = sorted({r.name for r in self.rows}, key=lambda n: (n == "world", n == CEILING, n != "persistence", n))
+        names = sorted({r.name for r in self.rows}, key=lambda n: (n == "world", n in CEILINGS, n != "persistence", n))
         table = Table("CRPS", *splits, title=f"Best simple rule: {self.best_rule}", title_justify="left")
         for name in names:
             table.add_row(name, *(_cell(found.get((name, split))) for split in splits))
@@ -123,26 +123,41 @@ def certify(exam: Exam) -> Report:
     for i, name in enumerate(gates):
         exam.progress(f"gate {name}", i / len(gates))
         verdicts[name] = registry.get("gates", name)(exam)
-    rows = tuple(_rows(exam))
+    ceiling = _ceiling(exam)
+    rows = tuple(_rows(exam, ceiling))
     parents = tuple(v.evidence.id for v in verdicts.values())
     evidence = exam.record("all", {name: v.status for name, v in verdicts.items()})
     record = Record(evidence.kind, evidence.inputs, evidence.config, exam.seed, parents, evidence.metrics)
-    ceiling = CEILING if exam.truth is not None else "none: no simulator of these data is known, and no replicates"
     channels = len(exam.world.spec.channels)
     return Report(exam.world.spec.name, exam.best_rule(), verdicts, rows, record, ceiling, channels, exam.without)
 
 
-def _rows(exam: Exam) -> list[Row]:
-    """Errors of every rule, of the truth where it is known, and of the world at each horizon, baselines first."""
+def _ceiling(exam: Exam) -> str:
+    """The name of the row that bounds the errors, or why there is none."""
+    if exam.truth is not None:
+        return "truth"
+    why = missing(exam)
+    return f"none: no simulator of these data is known, and {why}" if why else "replicates"
+
+
+def _rows(exam: Exam, ceiling: str) -> list[Row]:
+    """Errors of every rule, of the ceiling, and of the world at each horizon, baselines first."""
     rules = sorted(exam.rules, key=lambda name: (name != "persistence", name))
     roles: dict[str, Role] = dict.fromkeys(rules, "baseline")
-    if exam.truth is not None:
-        roles[CEILING] = "ceiling"
+    if ceiling in CEILINGS:
+        roles[ceiling] = "ceiling"
     roles["world"] = "ours"
+    repeated = losses(exam) if ceiling == "replicates" else {}
+
+    def curve(name: str, metric: str) -> tuple[Tally, ...]:
+        if name == "replicates":
+            return exam.by_horizon(metric, repeated[metric])
+        return exam.curve(exam.answer(name), metric)
+
     return [
         row(name, role, label, metric, interval(t, seed=exam.seed))
         for name, role in roles.items()
         for metric in ("crps", "mae", "rmse")
-        for label, t in zip(exam.horizons.labels(), exam.curve(exam.answer(name), metric), strict=True)
+        for label, t in zip(exam.horizons.labels(), curve(name, metric), strict=True)
         if len(t.units)
     ]

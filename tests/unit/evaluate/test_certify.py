@@ -212,7 +212,7 @@ def test_the_ceiling_cannot_be_passed_over(exam):
     for said in ("", "truth"):  # nothing, or a truth that has no row
         with pytest.raises(ValueError, match="ceiling"):
             replace(full, ceiling=said)
-    known = _rows(replace(exam(Still(sigma=0.5)), truth=Decay()))
+    known = _rows(replace(exam(Still(sigma=0.5)), truth=Decay()), "truth")
     bound = {r.split: r.value for r in known if r.role == "ceiling" and r.metric == "crps"}
     ours = {r.split: r.value for r in known if r.role == "ours" and r.metric == "crps"}
     assert all(bound[split] < ours[split] for split in ours)

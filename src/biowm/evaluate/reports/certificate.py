@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..certify import CEILING, Report
+from ..certify import CEILINGS, Report
 from .html import Section, Table, by_horizon, page
 from .words import CRPS, GATES
 
@@ -74,7 +74,7 @@ def _verdict(report: Report) -> str:
 def _beside(report: Report) -> str:
     """The best simple rule, and what is not there to compare with."""
     missing = "".join(f" No row of {name}: {why}." for name, why in report.without.items())
-    ceiling = "" if report.ceiling == CEILING else f" Ceiling: {report.ceiling}."
+    ceiling = "" if report.ceiling in CEILINGS else f" Ceiling: {report.ceiling}."
     return f"The best simple rule here is {report.best_rule}.{ceiling}{missing}"
 
 
