@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +25,19 @@ Decode = Callable[[np.ndarray], "Rows | tuple[Rows, Rows]"]
 
 
 def called(name: str, function: Callable, *given: object) -> object:
-    """What the function returns; BadInput with its own message where it raises."""
+    """What the function returns; BadInput with its own message, file and line where it raises."""
     try:
         return function(*given)
     except Exception as error:
-        raise BadInput(f"{name} raised {type(error).__name__}: {error}") from error
+        said = " ".join(str(error).split())  # one line: all that comes through a compiled program
+        raise BadInput(f"{name} raised {type(error).__name__}: {said}{_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """Where in the function's own file it was when it failed; nothing where it was not even begun."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__)[1:] if not f.filename.startswith("<")]
+    own = [f.lineno for f in frames if f.filename == frames[0].filename]
+    return f" ({frames[0].filename}, line {own[-1]})" if own else ""
 
 
 def checked(name: str, value: object, shape: tuple[int, ...]) -> np.ndarray:

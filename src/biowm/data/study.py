@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path as File
 from typing import Any
 
@@ -97,8 +97,7 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
     plans = doses.schedules(doses.joined(given), starts, study.assignment.kind == "randomised")
     traits, levels = subjects.traits(table, study, who)
     paths = assemble(rows.readings, table, study, starts, plans, traits, subjects.ends(table, study, who))
-    gaps = np.concatenate([np.diff(np.asarray(p.t, float)) for p in paths])
-    spacing = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
+    spacing = _spacing(paths)
     return Study(
         config=study,
         spec=configs.spec(study, levels),
@@ -113,6 +112,31 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
         sha256=digest([content, study.model_dump(mode="json")]),
         given_split=subjects.given_split(table, study, who),
     )
+
+
+def only(study: Study, rows: Sequence[int]) -> Study:
+    """The study of some of its subjects: nothing that was read of the others is left in it.
+
+    What is asked stays: the spec, the horizons and the limits. The table is still named in `config`.
+    """
+    paths = tuple(study.paths[i] for i in rows)
+    subjects = tuple(study.subjects[i] for i in rows)
+    return replace(
+        study,
+        subjects=subjects,
+        paths=paths,
+        starts=tuple(study.starts[i] for i in rows),
+        groups={name: tuple(values[i] for i in rows) for name, values in study.groups.items()},
+        spacing=_spacing(paths),
+        repairs=(),
+        sha256=digest([study.sha256, subjects]),
+        given_split=tuple(study.given_split[i] for i in rows) if study.given_split else (),
+    )
+
+
+def _spacing(paths: tuple[Path, ...]) -> float:
+    gaps = np.concatenate([np.diff(np.asarray(p.t, float)) for p in paths])
+    return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
 
 
 def _rows(table: Table, study: StudyConfig, who: subjects.Who) -> tuple[Rows, list[str]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from biowm.core.errors import BadInput
+from collections.abc import Callable
+
+from biowm.adapters.functions import called
+from biowm.core.endpoint import Endpoint
+from biowm.core.errors import BadInput, place
 from biowm.core.forecast import Model
 from biowm.core.path import stack, take
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
 from biowm.data.splits import split, units
-from biowm.data.study import Study
+from biowm.data.study import Study, only
 from biowm.train.candidates import spacing_of
 from biowm.train.contest import Progress, silent
 from biowm.train.horizons import declared
@@ -16,6 +20,22 @@ from biowm.train.horizons import declared
 from .exam import Exam
 from .heldout import HeldOut
 from .parts import Parts, exam_of_parts
+
+Maker = Callable[[Study], Model]
+"""A model made by `biowm.adapters` from a study: `biowm.certify` shows it the training subjects and nobody else."""
+
+
+def made(make: Maker, study: Study, seed: int = 0) -> Model:
+    """The model made from the training subjects of the split by `seed`: all that the function is given.
+
+    Nobody is kept from opening the study's table by himself. Raises: BadInput where the function raises, or returns
+    no model.
+    """
+    model = called("the function that makes the model", make, only(study, split(study, seed).train))
+    if not isinstance(model, World | Endpoint):
+        what, expected = "what the function that makes the model returned", "what biowm.adapters.wrap returns"
+        raise BadInput(place(column=what, found=f"a {type(model).__name__}", expected=f"{expected}, or wrap_endpoint"))
+    return model
 
 
 def exam_of_model(
@@ -29,9 +49,9 @@ def exam_of_model(
     """The exam of any model on the test subjects of a study, split by `seed`.
 
     The model may have learned from the training subjects of that split (`biowm.data.splits.split`) and from nobody
-    else; whether it did is its maker's word. The simple rules learn from them too, and bands are promised on the
-    calibration subjects. Raises: BadInput where the model is about other things than the study, or where a part of the
-    split is empty or asks nothing.
+    else; whether it did is its maker's word, unless it was `made` here. The simple rules learn from them too, and bands
+    are promised on the calibration subjects. Raises: BadInput where the model is about other things than the study, or
+    where a part of the split is empty or asks nothing.
     """
     _check_same(model.spec, study)
     parts = split(study, seed)

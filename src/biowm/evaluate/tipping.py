@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-_MOST = 1e3
+MOST = 1e3
 
 
 def _pull(draws: Float[np.ndarray, "q n"], gamma: float) -> Float[np.ndarray, " q"]:
@@ -30,9 +30,9 @@ def marginal_gamma(treated: Float[np.ndarray, "q n"], untreated: Float[np.ndarra
     def flips(gamma: float) -> bool:
         return bool((-_pull(-treated, gamma) - _pull(untreated, gamma)).mean() <= 0)
 
-    if not flips(_MOST):
-        return _MOST
-    low, high = 0.0, np.log(_MOST)
+    if not flips(MOST):
+        return MOST
+    low, high = 0.0, np.log(MOST)
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if flips(float(np.exp(middle))) else (middle, high)

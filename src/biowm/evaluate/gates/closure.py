@@ -146,7 +146,7 @@ def _judge(exam: Exam, against: Interval, strays: Strays | None, evidence: dict[
     else:
         ours, real = strays.draws, strays.truth
         detail += f"; {100 * ours.value:.2g} % of its readings leave the range of all training readings, "
-        detail += f"{'more often than' if leaves else 'as do'} real ones: {100 * real.value:.2g} %"
+        detail += f"{'more often than' if leaves else 'not clearly more than'} real ones: {100 * real.value:.2g} %"
         detail += f" [{100 * real.low:.2g}, {100 * real.high:.2g}]"
     evidence = {**evidence, "outside_training_range": None if strays is None else asdict(strays)}
     return exam.verdict("closure", not (worse or leaves), against, detail, evidence)

@@ -93,13 +93,14 @@ def _judge(
     if markov:
         detail = "forecasts from the last reading alone are the same: the world is Markov in what is read"
     else:
-        better = "clearly better" if memory.high < 1 else "not shown to be better"
+        unclear = "clearly worse" if memory.low > 1 else "not shown to be better"
+        better = "clearly better" if memory.high < 1 else unclear
         detail = f"with the whole history the error is {memory.value:.3f} [{memory.low:.3f}, {memory.high:.3f}] of "
         detail += f"that from the last readings alone, {better}"
     if harmful:
         detail += f"; clearly better without having read {', '.join(harmful)}"
     elif drop:
-        detail += f"; no channel harms, and {', '.join(useful) or 'none'} clearly helps"
+        detail += f"; no channel harms, and what clearly helps: {', '.join(useful) or 'none'}"
     else:
         detail += "; with one channel there is none to hide"
     return exam.verdict("observability", not harmful and (markov or memory.high < 1), memory, detail, evidence)

@@ -16,7 +16,7 @@ from ..exam import Exam, Training, Verdict
 from ..metrics import METRICS, interval, tally
 from ..sampled import evenly
 from ..tamper import masked, pack, unpack
-from ..tipping import e_value, marginal_gamma
+from ..tipping import MOST, e_value, marginal_gamma
 
 _QUESTIONS, _WINDOWS, _PIECES, _NEAREST = 64, 4, 8, 3
 _ENOUGH = 10.0  # subjects: their mean has a standard error below a third of their spread
@@ -186,7 +186,6 @@ def _sensitivity(exam: Exam) -> dict[str, Any] | None:
 def _told(sensitivity: dict[str, Any] | None) -> str:
     if sensitivity is None:
         return "no schedule asked about gives anything: no effect to overturn"
-    return (
-        f"the model's mean effect on {sensitivity['channel']} could flip its sign at Gamma {sensitivity['gamma']:.4g}"
-        f" (E-value {sensitivity['e_value']:.2f})"
-    )
+    gamma = sensitivity["gamma"]
+    could = f"could flip its sign at Gamma {gamma:.4g}" if gamma < MOST else f"keeps its sign up to Gamma {MOST:g}"
+    return f"the model's mean effect on {sensitivity['channel']} {could} (E-value {sensitivity['e_value']:.2f})"

@@ -1,4 +1,8 @@
-"""A recurrent network in PyTorch, as its maker would write it, and the few lines that make a world of it."""
+"""A recurrent network in PyTorch, as its maker would write it, and the few lines that make a world of it.
+
+pip install "biowm[torch]"
+biowm certify examples/torch_gru.py --on studies/ias.yaml
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from biowm.adapters import Histories, wrap
+from biowm.adapters import Histories, histories, wrap
+from biowm.core.path import stack
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
+from biowm.data.study import Study
 
 
 class Gru(nn.Module):
@@ -47,7 +53,8 @@ class Gru(nn.Module):
         started, losses = torch.zeros(len(x), 1, dtype=torch.bool), []
         for k in range(x.shape[1]):
             row = seen[:, k].any(1, keepdim=True)
-            ahead, drawn, mean, sd = self(h, z, traits, given[:, k], dt[:, k], torch.randn_like(z))
+            noise = torch.randn_like(z) if hide else torch.zeros_like(z)  # who encodes must not draw by himself
+            ahead, drawn, mean, sd = self(h, z, traits, given[:, k], dt[:, k], noise)
             scored = seen[:, k] & started & (dt[:, k] > 0)[:, None]
             off = (torch.nan_to_num(x[:, k]) - mean) / torch.where(scored, sd, 1.0)
             losses.append((0.5 * off**2 + torch.log(torch.where(scored, sd, 1.0)))[scored])
@@ -86,3 +93,8 @@ def fit_gru(spec: WorldSpec, spacing: float, told: Histories, *, epochs: int = 3
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
     return wrap(spec, spacing, encode=net.encode, step=net.step, decode=net.decode, noise=net.width, name="torch-gru")
+
+
+def make(study: Study) -> World:
+    """The world from the subjects of a study: `biowm certify` gives it the training subjects alone."""
+    return fit_gru(study.spec, study.spacing, histories(study.spec, stack(study.paths)))
