@@ -83,6 +83,7 @@ def test_a_world_that_ignores_actions_fails_the_action_gate(exam):
     verdict = action.check(exam(Deaf()))
     assert verdict.status == "failed"
     assert "ignores" in verdict.detail
+    assert {told["moves_state"] for told in verdict.evidence.metrics.values()} == {False}
 
 
 def test_a_world_that_answers_to_actions_the_wrong_way_fails(exam):
@@ -93,6 +94,7 @@ def test_a_world_that_answers_to_actions_the_wrong_way_fails(exam):
     verdict = action.check(exam(Contrary()))
     assert verdict.status == "failed"
     assert "do not forecast worse" in verdict.detail
+    assert verdict.evidence.metrics["mask"]["moves_state"]
 
 
 def test_actions_that_do_not_vary_are_not_applicable(exam):
@@ -142,6 +144,8 @@ def test_no_promise_is_said_plainly_and_pit_counts_add_up(exam, bands):
     tenth = sum(pit["1 d"]) / 10
     assert tenth >= 10
     assert max(pit["1 d"]) < 2.5 * tenth
+    few = calibration.check(replace(exam(), draws=9)).evidence.metrics["pit"]["1 d"]
+    assert 0.3 * tenth < min(few) <= max(few) < 2.5 * tenth  # nine draws leave ten places, one in each tenth
 
 
 def test_coverage_is_told_by_channel_and_context(exam):

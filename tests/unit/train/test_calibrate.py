@@ -222,3 +222,16 @@ def test_a_miss_is_measured_by_the_width_of_its_own_side(miss: float, edge: floa
     np.testing.assert_allclose(fitted.joint, abs(miss) / edge, rtol=1e-5)
     _, low, high = band(fitted, SPEC, draws[0], TIMES)
     np.testing.assert_allclose(high if miss > 0 else low, miss, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("early", "late"), [(2.0, 8.0), (8.0, 2.0)])
+def test_a_horizon_counts_the_leads_up_to_it_and_no_later_ones(early: float, late: float):
+    draws = np.broadcast_to(np.linspace(-1, 1, 39, dtype=np.float32)[None, :, None, None], (20, 39, 4, 2))
+    truth = np.where(HORIZON == 0, early, late)[None, :, None] * np.array([1.0, 0.5])
+    queries = Queries(np.arange(20), np.zeros(20, int), np.tile(TIMES, (20, 1)).astype(np.float32))
+    asked = Asked(queries, np.tile(truth, (20, 1, 1)).astype(np.float32), np.tile(HORIZON, (20, 1)), np.zeros(20))
+    fitted = calibrate(SPEC, SCALE, asked, draws, 2)
+    edge = 1 - 1 / 19
+    np.testing.assert_allclose(fitted.pointwise, np.outer([early, late], [1.0, 0.5]) / edge, rtol=1e-5)
+    np.testing.assert_allclose(fitted.joint, np.array([early, max(early, late)]) / edge, rtol=1e-5)
+    assert (fitted.leads, fitted.reach, fitted.subjects) == ((1.5, 6.0), (20, 20), 20)
