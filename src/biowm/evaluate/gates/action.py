@@ -24,7 +24,7 @@ from ..metrics import difference
 from ..tamper import delayed, masked, pack, shuffled, unpack
 
 _LOOKED_AT, _DRAWS = 4, 8
-_PIECES = 8  # two schedules differ where they give different amounts in one of so many pieces of the horizon
+_PIECES = (8, 128)  # two schedules differ where they give different amounts in a piece of the horizon: so many pieces
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,11 @@ def _untested(exam: Exam, why: str) -> Verdict:
 
 
 def _amounts(exam: Exam, plans: Schedule) -> Float[np.ndarray, "q p a"]:
-    """What each question's schedule gives in each piece of its horizon."""
+    """What each question's schedule gives in each piece of its horizon, none longer than what late actions are late."""
     start = exam.asked.start
-    return dose_paths(exam.world.spec, plans, start, exam.asked.queries.times[:, -1] - start, _PIECES)
+    length = exam.asked.queries.times[:, -1] - start
+    pieces = int(np.clip(np.ceil(length.max() / exam.world.spacing), *_PIECES))
+    return dose_paths(exam.world.spec, plans, start, length, pieces)
 
 
 def _effect(exam: Exam, given: Schedule, other: Schedule) -> Effect:
@@ -109,7 +111,8 @@ def _judge(exam: Exam, effects: dict[str, Effect]) -> Verdict:
     said = [f"the state or the forecast ignores them ({', '.join(ignored)})"] if ignored else []
     said += [f"wrong actions do not forecast worse ({', '.join(useless)})"] if useless else []
     moved = "state and forecast" if exam.dynamics is not None else "the forecast (there is no state)"
-    said += [] if said else [f"masked, swapped and late actions move {moved}, and wrong ones forecast worse"]
+    which = "masked, swapped and late" if "late" in tested else "masked and swapped"
+    said += [] if said else [f"{which} actions move {moved}, and wrong ones forecast worse"]
     said += [] if "late" in tested else ["late actions could not be tested: none changes within the horizon"]
     evidence = {name: asdict(e) for name, e in effects.items()}
     passed = not (ignored or useless)

@@ -1,0 +1,22 @@
+"""The gate `action`: who is asked about late actions."""
+
+import equinox as eqx
+import pytest
+from tests.support.decay import Decay
+from tests.support.sitting import sit, sitters
+
+from biowm.core.schedule import Entry
+from biowm.evaluate.gates import action
+from biowm.evaluate.tamper import pack
+
+
+@pytest.mark.slow
+def test_a_shot_that_comes_late_is_seen_however_long_the_horizon_is():
+    """Every question with the one shot ahead has it late too, though the delay is a twentieth of the horizon."""
+    paths, names = sitters()
+    shots = pack([[Entry(1, 1.0 + i / 10, 6.2, 6.2)] for i in range(len(names))])
+    given = eqx.tree_at(lambda p: p.plan, paths, shots)
+    verdict = action.check(sit(Decay(spacing=0.3), (given, names)))
+    asked = {name: effect["questions"] for name, effect in verdict.evidence.metrics.items()}
+    assert asked["late"] == asked["mask"] > 20, asked
+    assert "could not be tested" not in verdict.detail
