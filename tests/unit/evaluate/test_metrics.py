@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from biowm.evaluate.metrics import METRICS, Forecast, add, difference, exact_share, interval, measure, ratio, tally
+from biowm.evaluate.metrics import (
+    METRICS,
+    Forecast,
+    add,
+    average,
+    difference,
+    exact_share,
+    interval,
+    measure,
+    ratio,
+    tally,
+)
 
 
 def forecast(truth, error, draws=9, width=1.0, joint=2.0):
@@ -90,3 +101,12 @@ def test_tallies_add_up_and_only_shared_units_are_paired():
     assert list(both.count) == [1, 2]
     assert ratio(b, a).value == pytest.approx(1.5)
     assert interval(tally(METRICS["mae"], np.array([np.nan]), ["x"])).n == 0
+
+
+def test_seeds_are_averaged_over_those_that_scored_the_unit():
+    one = tally(METRICS["mae"], np.array([1.0, 3.0, 5.0]), ["x", "x", "y"])
+    two = tally(METRICS["mae"], np.array([2.0, 8.0]), ["x", "z"])
+    both = average([one, two])
+    assert list(both.units) == ["x", "y", "z"]
+    assert list(both.total) == [3.0, 5.0, 8.0]
+    assert list(both.count) == [1.5, 1.0, 1.0]

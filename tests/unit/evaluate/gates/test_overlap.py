@@ -54,6 +54,16 @@ def test_training_subjects_who_had_the_very_schedule_count_whole():
             assert min(row["alike"].values()) < 0.5
 
 
+def test_how_alike_schedules_are_does_not_depend_on_the_unit_of_the_dose():
+    paths = training().paths
+    scaled = replace(training(), paths=eqx.tree_at(lambda p: p.plan, paths, tenfold(paths.plan)))
+    few = np.arange(4)
+    one = overlap._likeness(sit(Decay()), training(), few)
+    ten = overlap._likeness(sit(Decay(), given(tenfold)), scaled, few)
+    assert (one.distance > 0).any()
+    np.testing.assert_allclose(ten.distance, one.distance, rtol=1e-4)
+
+
 def test_propensity_follows_the_readings_that_treatment_followed():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(400, 1))

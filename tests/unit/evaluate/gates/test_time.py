@@ -37,6 +37,18 @@ def test_the_true_world_is_a_semigroup():
     assert all(abs(apart["spread"]["value"] - 1) < 0.1 for apart in found.values())
 
 
+def test_every_grid_meets_at_two_four_and_six_spacings_and_the_irregular_one_strays_both_ways():
+    sat = sit(Decay(), cohort(n=10))
+    rows = np.arange(20)
+    regular, halves, odd = (g - sat.asked.start[rows][:, None] for g in time._grids(sat, Decay(), rows))
+    np.testing.assert_allclose(regular[:, :6], np.tile(np.arange(1.0, 7.0), (20, 1)), atol=1e-5)
+    np.testing.assert_allclose(halves, np.tile(np.arange(1, 13) / 2, (20, 1)), atol=1e-5)
+    np.testing.assert_allclose(odd[:, 1:6:2], regular[:, 1:6:2], atol=1e-5)
+    stray = odd[:, 0:6:2] - regular[:, 0:6:2]
+    assert -0.5 <= stray.min() < -0.3
+    assert 0.3 < stray.max() <= 0.5
+
+
 def test_a_world_that_counts_steps_fails():
     verdict = time.check(sit(Counting()))
     assert verdict.status == "failed"
