@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 EXTRAS := cell,patient,surgery,fields,studio,govern,ray,dev
 OUT ?= demo_out
+JOBS ?= 2
 
 # Two cores are shared by XLA, BLAS and worker processes: one thread each, which also keeps sums in one order.
 export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
@@ -18,7 +19,7 @@ ifneq ($(wildcard ../shared/data),)
 export BIOWM_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help venv demo test test-slow test-torch check format bench-ias clean
+.PHONY: help venv demo test test-slow test-torch mutation check format bench-ias clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -49,6 +50,10 @@ test-slow: venv  ## the tests that take longer
 test-torch: venv  ## a model made with PyTorch through the contract suite (installs PyTorch)
 	$(BIN)/python -m pip install --quiet --editable ".[torch]"
 	$(BIN)/python -m pytest tests/torch
+
+mutation: venv  ## how many of a sample of planted faults the tests tell, in build/mutation (an hour or more)
+	$(BIN)/python -m pip install --quiet --editable ".[mutation]"
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" $(BIN)/python -P tests/mutation.py build/mutation $(JOBS)
 
 check: venv  ## lint, format, types, rooms
 	$(BIN)/ruff check .
