@@ -22,6 +22,7 @@ from biowm.core.rollout import assimilate, at
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, Trait, WorldSpec
 from biowm.models.candidate import material
+from biowm.models.trunks import mechanism_fit
 from biowm.models.trunks.mechanism import Mechanistic, Notes
 from biowm.models.trunks.mechanism_fit import EDGE, Fit, edges, first_values, fit_mechanism
 from biowm.models.trunks.mechanism_found import estimates, summary
@@ -95,6 +96,29 @@ def test_the_filter_is_the_dense_posterior(climbing: Mechanistic):
     centre = np.array([float(world.shift[2, 0]), mean[-1]])
     np.testing.assert_allclose(belief.m, centre + F @ A.T @ np.linalg.solve(K, z - mean), atol=2e-4)
     np.testing.assert_allclose(belief.P, F @ F.T - F @ A.T @ np.linalg.solve(K, A @ F.T), atol=2e-4)
+
+
+def test_batches_that_cannot_be_gone_on_from_leave_what_held_before(
+    climbing: Mechanistic, monkeypatch: pytest.MonkeyPatch
+):
+    climb, seen = mechanism_fit._climb, []
+
+    def once(base, walk, start, flat):
+        if seen:
+            raise BadInput("no number")
+        seen.append(climb(base, walk, start, flat))
+        return seen[0]
+
+    paths, _ = climbers()
+    ready = material(LINE, paths, 1.0, 5.0)
+    wiring = wire(Declared(Climb(), batch="site"), LINE)
+    monkeypatch.setattr(mechanism_fit, "_climb", once)
+    world = fit_mechanism(LINE, ready.frame, paths, Climb(), wiring)
+    assert "no likelihood: left as before" in world.notes[-1]
+    np.testing.assert_array_equal(np.nan_to_num(world.shift), 0.0)  # the first round knows no batch
+    np.testing.assert_allclose(np.log(world.sd), seen[0][0][1:2], rtol=1e-5)
+    with pytest.raises(BadInput, match="no number"):  # nothing held before the first
+        fit_mechanism(LINE, ready.frame, paths, Climb(), wiring)
 
 
 def test_draws_have_the_moments_of_the_belief(climbing: Mechanistic):

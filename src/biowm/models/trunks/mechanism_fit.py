@@ -76,8 +76,16 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
     if levels and by_batch.any():
         base = eqx.tree_at(lambda w: w.between, base, jnp.asarray(np.where(by_batch, 0.4, 0.0), jnp.float32))
     flat, notes = _flat(start._replace(sd=start.sd + _WIDE)), ()
+    information, kept = np.empty((0, 0)), None
     for _ in range(_ROUNDS if levels and by_batch.any() else 1):
-        flat, information, shifts, notes = _climb(base, walk, start, flat)
+        try:
+            flat, information, shifts, notes = _climb(base, walk, start, flat)
+        except BadInput:
+            if kept is None:
+                raise
+            (base, flat), notes = kept, (*notes, "with the batches' own shifts there was no likelihood: left as before")
+            break
+        kept = base, flat
         base = _batches(at(base, _split(flat, start)), walk, shifts[:count], by_batch)
         flat, base = _centred(flat, base)
     world = at(base, _split(flat, start))
