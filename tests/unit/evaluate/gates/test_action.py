@@ -1,6 +1,7 @@
 """The gate `action`: who is asked about late actions."""
 
 import equinox as eqx
+import numpy as np
 import pytest
 from tests.support.decay import Decay
 from tests.support.sitting import sit, sitters
@@ -20,3 +21,10 @@ def test_a_shot_that_comes_late_is_seen_however_long_the_horizon_is():
     asked = {name: effect["questions"] for name, effect in verdict.evidence.metrics.items()}
     assert asked["late"] == asked["mask"] > 20, asked
     assert "could not be tested" not in verdict.detail
+
+
+def test_what_is_given_is_looked_at_up_to_the_last_reading():
+    sat = sit(Decay())
+    last = sat.asked.queries.times[:, -1].tolist()
+    given = action._amounts(sat, pack([[Entry(1, 1.0, t - 0.1, t - 0.1)] for t in last]))
+    np.testing.assert_allclose(given.sum(1), np.tile([0.0, 1.0], (len(last), 1)))

@@ -16,6 +16,7 @@ from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 from biowm.evaluate.gates import observability
+from biowm.evaluate.sampled import evenly
 from biowm.train.horizons import Horizons
 
 DRIFT, NOISE = 0.25, 1.0  # variance a day of the hidden level; SD of channel a
@@ -92,12 +93,15 @@ def levels(broken: bool = False, n: int = 40, readings: int = 10) -> tuple[Path,
 
 
 def test_a_filter_of_noisy_readings_passes_and_both_the_past_and_the_second_sensor_help():
-    verdict = observability.check(sit(Level(), levels()))
+    sat = sit(Level(), levels())
+    verdict = observability.check(sat)
     assert verdict.status == "passed", verdict.detail
     assert "clearly better" in verdict.detail
     found = verdict.evidence.metrics
     assert all(found["ratio_to_hidden"][name]["value"] < 1 for name in "ab")
     assert not found["markov"]
+    rows = evenly(len(sat.asked.horizon), 64)
+    assert found["full"]["n"] == (sat.asked.horizon[rows] >= 0).sum()  # every reading asked about, the first as well
 
 
 def test_a_world_that_makes_nothing_of_later_readings_fails():
