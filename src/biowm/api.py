@@ -29,7 +29,7 @@ from biowm.evaluate.bench import run as run_task
 from biowm.evaluate.certify import Report
 from biowm.evaluate.certify import certify as examine
 from biowm.evaluate.exam import Exam
-from biowm.evaluate.foreign import Maker, exam_of_model, made
+from biowm.evaluate.foreign import Maker, exam_of_model, made, origin
 from biowm.evaluate.heldout import HeldOut, exam_of, held_out, heldout_rows
 from biowm.evaluate.reports.fitted import Example, fit_report
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
@@ -208,17 +208,19 @@ def certify(
     simulator knows. Raises: BadInput where there is nobody to examine, or the study or the simulator is about other
     things, or a foreign function failed.
     """
+    known: dict[str, str] = {}
     if not isinstance(model, Fitted | World | Endpoint):
         if study is None:
             raise BadInput("found no study for the function that makes the model, expected one: it learns from it")
         study = study if isinstance(study, Study) else load(study, data=data)
         progress("making the model", 0.0)
-        model = made(model, study, seed)
+        known, model = origin(model), made(model, study, seed)
     if truth is not None:
         check_same_truth(model.spec, truth.spec)
     if isinstance(model, World | Endpoint):
         with plain_errors():
-            return examine(_exam_of_any(model, study, truth, data, seed, progress))
+            exam = _exam_of_any(model, study, truth, data, seed, progress)
+            return examine(dataclasses.replace(exam, origin=known))
     if study is None:
         part = held_out(model)
         if part is None:

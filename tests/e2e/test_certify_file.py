@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def test_scikit_learn_goes_through_the_suite(study: Path, tmp_path: Path):
     assert body["world"] == "sklearn-ridge"
     assert found["state"] == found["action"] == "passed", body["gates"]
     assert {row["name"] for row in body["rows"]} > {"world", "persistence", "ridge"}
+    assert body["record"]["inputs"]["file"] == hashlib.sha256(EXAMPLE.read_bytes()).hexdigest()
     assert {f.suffix for f in (tmp_path / "cert").iterdir()} == {".html", ".json", ".md"}
 
 

@@ -59,7 +59,8 @@ class Exam:
     `training` is what the model learned from (None: not known), `truth` the simulator that the data came from, if
     they came from one, `without` the baselines that could not be fitted, each with the reason. `contexts` holds, for
     each grouping (site, plate, a category among the traits), the value of every subject, and `trained_on` the values
-    that were met in training.
+    that were met in training. `origin` says where the model came from (the record of its fit, the hash of its file):
+    it goes into every record.
 
     `calibrations` holds that of `world` and of each rule. The questions are put as in the race: a few origins a
     subject, free-running through its later readings. Forecasts are made once and kept; `progress(text, share)` hears
@@ -79,6 +80,7 @@ class Exam:
     without: Mapping[str, str] = field(default_factory=dict, repr=False)
     contexts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     trained_on: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    origin: Mapping[str, str] = field(default_factory=dict, repr=False)
     progress: Progress = field(default=silent, repr=False, compare=False)
     asked: Asked = field(init=False, repr=False, compare=False)
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -201,6 +203,6 @@ class Exam:
 
     def record(self, gate: str, evidence: Mapping[str, Any]) -> Record:
         """The record of one gate's evidence on this exam."""
-        data = digest_arrays(jax.tree.leaves(self.paths))
+        inputs = {"data": digest_arrays(jax.tree.leaves(self.paths)), **self.origin}
         config = {"gate": gate, "world": self.world.spec.name, "horizons": self.horizons.labels(), "draws": self.draws}
-        return Record("certify", {"data": data}, config, self.seed, metrics=evidence)
+        return Record("certify", inputs, config, self.seed, metrics=evidence)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Callable
+from pathlib import Path as File
 
 from biowm.adapters.functions import called
 from biowm.core.endpoint import Endpoint
@@ -36,6 +39,17 @@ def made(make: Maker, study: Study, seed: int = 0) -> Model:
         what, expected = "what the function that makes the model returned", "what biowm.adapters.wrap returns"
         raise BadInput(place(column=what, found=f"a {type(model).__name__}", expected=f"{expected}, or wrap_endpoint"))
     return model
+
+
+def origin(make: Maker) -> dict[str, str]:
+    """The SHA-256 of the file that the function is written in; nothing where it was not read from a file."""
+    try:
+        file = inspect.getsourcefile(make)
+    except TypeError:  # an instance that can be called, or a builtin
+        return {}
+    if file is None or not File(file).is_file():
+        return {}
+    return {"file": hashlib.sha256(File(file).read_bytes()).hexdigest()}
 
 
 def exam_of_model(

@@ -41,7 +41,8 @@ def exam_of(
     contexts = {name: tuple(values) for name, values in (groups or {}).items()} | categories(fitted.spec, paths)
     return Exam(
         fitted.world, rules, paths, tuple(subjects), horizons, calibrations, seed=seed, training=training, truth=truth,
-        contexts=contexts, trained_on={name: frozenset(values) for name, values in met.items()}, progress=progress,
+        contexts=contexts, trained_on={name: frozenset(values) for name, values in met.items()},
+        origin={"fit": fitted.record.id}, progress=progress,
     )  # fmt: skip
 
 

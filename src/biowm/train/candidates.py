@@ -8,18 +8,21 @@ from biowm.core import registry
 from biowm.core.mechanism_units import Declared
 from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
-from biowm.models.candidate import Candidate
+from biowm.models.candidate import Candidate, shared
+from biowm.models.residuals.kernel import with_kernel
 from biowm.models.trunks.mechanism_fit import entrant
 
 
 def entrants(spec: WorldSpec | None = None, declared: Declared | None = None) -> tuple[Candidate, ...]:
-    """All registered candidates, variants of trunks first, then the simple rules; with a mechanism where `declared`.
+    """All registered candidates, variants of trunks first, then the simple rules.
 
+    Where a mechanism is `declared` it runs as it is and with a kernel on what it missed of the training subjects.
     Raises: ValueError where two of them have one name, BadInput where the mechanism does not fit `spec`.
     """
     found = [c for name in registry.names("candidates") for c in registry.get("candidates", name)()]
     if spec is not None and declared is not None:
-        found.insert(0, entrant(declared, spec))
+        equations = shared(entrant(declared, spec))
+        found[:0] = [equations, with_kernel(equations)]
     twice = sorted({c.name for c in found if sum(c.name == other.name for other in found) > 1})
     if twice:
         raise ValueError(f"candidates of one name: {', '.join(twice)}")

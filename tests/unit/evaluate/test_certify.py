@@ -196,6 +196,13 @@ def test_baselines_cannot_be_left_out(exam):
         replace(full, without={})
 
 
+def test_every_record_says_where_the_model_came_from(exam):
+    report = certify(replace(exam(), origin={"fit": "0123"}))
+    for record in (report.record, *(v.evidence for v in report.verdicts.values())):
+        assert record.inputs["fit"] == "0123"
+        assert set(record.inputs) == {"data", "fit"}
+
+
 def test_every_baseline_is_fitted_to_what_the_model_learned_from_or_says_why_not():
     unknown = with_baselines(replace(sit(Decay()), without={}))
     assert set(unknown.without) == set(BASELINES) - {"persistence"}

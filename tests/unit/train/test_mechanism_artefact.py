@@ -52,5 +52,5 @@ def test_a_mechanism_that_is_not_there_is_named(fitted: Fitted, tmp_path: Path, 
 
 def test_a_declared_mechanism_runs_beside_all_others():
     names = [c.name for c in entrants(SPEC, Declared(Burden()))]
-    assert names[0] == "mechanism(test-burden)"
-    assert names[1:] == [c.name for c in entrants()]
+    assert names[:2] == ["mechanism(test-burden)", "mechanism(test-burden) + kernel"]
+    assert names[2:] == [c.name for c in entrants()]

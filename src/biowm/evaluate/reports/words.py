@@ -5,7 +5,8 @@ from __future__ import annotations
 ENTRANTS = (
     "Learned worlds (blue): mixed is linear dynamics; in brackets what may differ from subject to subject (none: "
     "nothing; action: the response to treatment; full: everything), and whether the distance from the recent average "
-    "counts (memory). + network: a small neural network corrects its steps. mechanism: equations of the study. In "
+    "counts (memory). + network: a small neural network corrects its steps. mechanism: equations of the study; "
+    "+ kernel: corrected by what they missed of similar training subjects. In "
     "thorough fits only: smooth, a Gaussian process, which averages what followed similar situations under similar "
     "doses, and recurrent, a neural network that reads the whole history.",
     "Simple rules (orange): persistence repeats the last value, mean says the average of the others, trend goes on as "

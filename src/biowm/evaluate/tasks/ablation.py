@@ -159,16 +159,14 @@ def _rows(rules: frozenset[str]) -> dict[str, Callable[[str], bool]]:
 
 
 def _entrants(sample: Sample, thorough: bool) -> tuple[Candidate, ...]:
-    """Who is raced on a set: the machine's own, its mixed variants without reading noise, and kernels on two trunks."""
+    """Who is raced on a set: the machine's own, mixed variants without reading noise, a kernel on the mixed trunk."""
     usual = eligible(sample.spec, sample.paths, sample.mechanism, thorough)
     by_name = {c.name: c for c in usual}
     exact = tuple(
         Candidate(name + _EXACT, False, lambda m, config=config: fit_mixed(m.spec, m.frame, m.paths, config))
         for name, config in configs().items()
     )
-    bases = [c for c in usual if c.name.startswith("mechanism(")] + [by_name["mixed(full)"]]
-    kernels = tuple(with_kernel(c) for c in bases if f"{c.name} + kernel" not in by_name)
-    return (*usual, *exact, *kernels)
+    return (*usual, *exact, with_kernel(by_name["mixed(full)"]))
 
 
 def _sample(name: str, seed: int) -> Sample:
