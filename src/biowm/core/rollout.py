@@ -61,11 +61,7 @@ def draw_states(
 ) -> State:
     """`draws` states from one belief (leading axis), from number `first` on; draw i depends on (key, i) alone."""
     keys = _draw_keys(key, draws, first)
-    return jax.vmap(lambda k: _draw(world, belief, k))(keys)
-
-
-def _draw(world: World, belief: Belief, key: PRNGKeyArray) -> State:
-    return world.draw(belief, key=jax.random.fold_in(key, _DRAW))
+    return jax.vmap(lambda k: world.draw(belief, key=jax.random.fold_in(k, _DRAW)))(keys)
 
 
 def resume(
@@ -97,11 +93,8 @@ def rollout(
     Draw i depends on (key, i) alone, so many draws may be made in blocks: `first` is the number of the first.
     Returns readings in the channels' units. Callers vmap over subjects and candidate schedules and jit.
     """
-
-    def one(key: PRNGKeyArray) -> Float[Array, "t d"]:
-        return unroll(world, _draw(world, belief, key), plan, times, key=key)[1]
-
-    return jax.vmap(one)(_draw_keys(key, draws, first))  # in one map: what no draw decides is computed once for all
+    states = draw_states(world, belief, key=key, draws=draws, first=first)
+    return resume(world, states, plan, times, key=key, first=first)[1]
 
 
 def assimilate(world: World, path: Path, until: Float[Array, ""] | None = None) -> Belief:
