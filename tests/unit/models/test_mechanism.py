@@ -98,6 +98,7 @@ def test_the_filter_is_the_dense_posterior(climbing: Mechanistic):
     np.testing.assert_allclose(belief.P, F @ F.T - F @ A.T @ np.linalg.solve(K, A @ F.T), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_batches_that_cannot_be_gone_on_from_leave_what_held_before(
     climbing: Mechanistic, monkeypatch: pytest.MonkeyPatch
 ):
