@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from biowm.models.candidate import material
-from biowm.train.calibrate import Calibration
+from biowm.train.calibrate import unpromised
 from biowm.train.candidates import entrants, references, spacing_of
 
 from .exam import Exam
@@ -28,7 +26,6 @@ def with_baselines(exam: Exam) -> Exam:
     spacing = spacing_of(paths, spec.targets)
     ready = material(spec, paths, spacing, exam.horizons.longest(spacing))
     fits = {c.name: c for c in (*entrants(), *references())}
-    c = exam.calibrations["world"]
-    mute = Calibration(None, 0, c.reach, c.leads, np.ones_like(c.pointwise), np.ones_like(c.joint), c.scale)
+    mute = unpromised(exam.calibrations["world"])
     rules = {**exam.rules, **{name: ready.fitted(fits[name]) for name in lacking}}
     return replace(exam, rules=rules, calibrations={**exam.calibrations, **dict.fromkeys(lacking, mute)})

@@ -52,6 +52,12 @@ def _raw(spec: WorldSpec, scale: Scale, z: Float[np.ndarray, "... n t d"]) -> tu
     return median, np.maximum(median - low, least), np.maximum(high - median, least)
 
 
+def unpromised(like: Calibration) -> Calibration:
+    """The calibration of what nobody calibrated: no level, and the draws' own bands at the same leads."""
+    ones = np.ones_like(like.pointwise), np.ones_like(like.joint)
+    return Calibration(None, 0, like.reach, like.leads, *ones, like.scale)
+
+
 def calibrate(
     spec: WorldSpec, scale: Scale, asked: Asked, z: Float[np.ndarray, "q n h d"], n_horizons: int
 ) -> Calibration:

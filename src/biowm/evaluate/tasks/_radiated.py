@@ -20,7 +20,7 @@ from biowm.models.candidate import Candidate, material, shared
 from biowm.models.residuals.kernel import with_kernel
 from biowm.models.trunks.mechanism_fit import entrant
 from biowm.models.trunks.mechanism_futures import fit_futures
-from biowm.train.calibrate import Calibration, band
+from biowm.train.calibrate import Calibration, band, unpromised
 from biowm.train.candidates import entrants, spacing_of
 from biowm.train.contest import SMALL
 from biowm.train.fit import fit_paths
@@ -128,6 +128,4 @@ def _member(machine: Machine, name: str) -> tuple[World, Calibration]:
         return fitted.rules_free, fitted.rules_calibration[name]
     if name in MEMBERS:
         return fitted.members[MEMBERS[name]], fitted.rules_calibration[MEMBERS[name]]
-    c = fitted.calibration
-    raw = Calibration(None, 0, c.reach, c.leads, np.ones_like(c.pointwise), np.ones_like(c.joint), c.scale)
-    return machine.parts[name], raw
+    return machine.parts[name], unpromised(fitted.calibration)

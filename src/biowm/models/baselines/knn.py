@@ -15,7 +15,7 @@ from biowm.core.world import Observation, State
 
 from ..candidate import Candidate
 from ..tracker import Frame, Tracker, advance
-from .pairs import Pairs
+from .pairs import Pairs, evenly
 from .remember import History, Remembering, at_origin
 
 _K, _LIBRARY, _DOSE_WIDTH, _FAR = 16, 3000, 0.15, 1e6
@@ -105,7 +105,7 @@ def fit_knn(spec: WorldSpec, frame: Frame, pairs: Pairs) -> Knn:
     The library is padded to a bucket with situations too far away to be anybody's neighbour.
     """
     n = len(pairs.subject)
-    keep = np.unique(np.linspace(0, n - 1, min(n, _LIBRARY)).astype(int))
+    keep = evenly(n, _LIBRARY)
     start = jax.tree.map(lambda a: a[keep], pairs.start)
     look = looks_of(start)
     valid = pairs.valid[keep]

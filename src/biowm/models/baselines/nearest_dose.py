@@ -18,7 +18,7 @@ from biowm.core.world import Observation, State
 
 from ..candidate import Candidate
 from ..tracker import Frame, Tracker, advance
-from .pairs import Pairs
+from .pairs import Pairs, evenly
 from .remember import History, Remembering, at_origin
 
 _K, _LIBRARY = 16, 1000
@@ -84,7 +84,7 @@ class NearestDose(Remembering):
 
 def fit_nearest_dose(spec: WorldSpec, frame: Frame, pairs: Pairs) -> NearestDose:
     """Keep at most 1,000 situations, evenly over the origins."""
-    keep = np.unique(np.linspace(0, len(pairs.subject) - 1, min(len(pairs.subject), _LIBRARY)).astype(int))
+    keep = evenly(len(pairs.subject), _LIBRARY)
     rise = np.where(pairs.valid, pairs.z - np.asarray(pairs.start.z)[:, None, :], np.nan)[keep]
     valid = pairs.valid[keep]
     dose = np.where(valid[..., None], pairs.dose[keep], 0.0).sum(2) / np.maximum(valid.sum(2), 1)[..., None]

@@ -86,6 +86,11 @@ def pairs_of(frame: Frame, paths: Path, n_actions: int, longest: float, count: i
     return Pairs(nodes, subject, start, out_z, lead, dose, valid)
 
 
+def evenly(n: int, most: int) -> Int[np.ndarray, " k"]:
+    """At most `most` of n places, spread evenly from the first to the last."""
+    return np.linspace(0, n - 1, min(n, most)).astype(int)
+
+
 def _nodes(longest: float, count: int) -> Float[np.ndarray, " h"]:
     """Leads from one spacing to `longest`, evenly on a log scale, whole spacings where they are few."""
     top = max(longest, 1.0)

@@ -18,7 +18,7 @@ from biowm.core.spec import WorldSpec
 from ..candidate import Candidate, Material
 from ..tracker import Frame
 from .knn import looks_of
-from .pairs import Pairs, pairs_of
+from .pairs import Pairs, evenly, pairs_of
 from .smooth import DONORS, Library, Scales, Smooth
 
 _MOST, _TUNED, _NODES = 1000, 400, 16
@@ -77,11 +77,8 @@ def _fit(m: Material) -> Smooth:
 def _kept(subject: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " k"]:
     first = np.unique(subject, return_index=True)[1]
     rest = np.setdiff1d(np.arange(len(subject)), first)
-    return np.sort(np.concatenate([_evenly(first, most), _evenly(rest, most - min(len(first), most))]))
-
-
-def _evenly(index: Int[np.ndarray, " n"], most: int) -> Int[np.ndarray, " k"]:
-    return index[np.linspace(0, len(index) - 1, min(len(index), most)).astype(int)]
+    few, left = first[evenly(len(first), most)], most - min(len(first), most)
+    return np.sort(np.concatenate([few, rest[evenly(len(rest), left)]]))
 
 
 def _doses(pairs: Pairs, keep: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n h a"]:
@@ -99,7 +96,7 @@ def _doses(pairs: Pairs, keep: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n h 
 
 def _tuned(s: _Situations) -> tuple[Float[np.ndarray, " 2"], float]:
     """Precisions, then noise (a share of the variance), that miss least of subjects left out, at three nodes."""
-    few = _evenly(np.arange(len(s.subject)), _TUNED)
+    few = evenly(len(s.subject), _TUNED)
     part = replace(s, **{k: getattr(s, k)[few] for k in ("subject", "look", "dose", "rise", "valid")})
     h, d = s.rise.shape[1:]
     cells = [c for c in itertools.product(sorted({0, h // 2, h - 1}), range(d)) if part.valid[:, *c].sum() >= _FEW]
