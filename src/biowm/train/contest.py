@@ -46,11 +46,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Contest:
-    """What was asked, every candidate's out-of-sample draws (standardised link space), and the sheet of the race."""
+    """What was asked, every candidate's out-of-sample draws (standardised link space), and the sheet of the race.
+
+    `learned` is what all had learned from when they answered; None where there were several folds.
+    """
 
     asked: Asked
     draws: dict[str, Float[np.ndarray, "q n h d"]]
     sheet: Sheet
+    learned: Material | None
 
 
 def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Stages, tell: Progress) -> Contest:
@@ -60,7 +64,8 @@ def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Sta
     """
     folds = _folds(job)
     _check_channels(job, folds)
-    asked, draws = _out_of_sample(job, candidates, folds, stages, tell)
+    ready = [Once(functools.partial(_without, job, held)) for held in folds]
+    asked, draws = _out_of_sample(job, candidates, folds, ready, stages, tell)
     in_z = {name: scale.to_z(x) for name, x in draws.items()}
     columns = list(job.spec.targets)
     number = {name: i for i, name in enumerate(dict.fromkeys(job.units))}
@@ -73,7 +78,7 @@ def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Sta
         asked.queries.subject,
         np.array([number[name] for name in job.units])[asked.queries.subject],
     )
-    return Contest(asked, in_z, sheet)
+    return Contest(asked, in_z, sheet, ready[0]() if len(folds) == 1 else None)
 
 
 def mixture(
@@ -112,13 +117,17 @@ def _check_channels(job: Job, folds: list[Int[np.ndarray, " _"]]) -> None:
 
 
 def _out_of_sample(
-    job: Job, candidates: Sequence[Candidate], folds: list, stages: Stages, tell: Progress
+    job: Job,
+    candidates: Sequence[Candidate],
+    folds: list[Int[np.ndarray, " _"]],
+    ready: list[Once[Material]],
+    stages: Stages,
+    tell: Progress,
 ) -> tuple[Asked, dict[str, Float[np.ndarray, "q n h d"]]]:
     """Every candidate's draws for the held-out subjects of every fold (stages; float32, in units)."""
     asked = ask(job.paths, np.concatenate(folds), job.horizons, origins=ORIGINS, targets=job.spec.targets)
     shape = (len(asked.queries.subject), DRAWS, asked.queries.times.shape[1], len(job.spec.channels))
     rows = [np.flatnonzero(np.isin(asked.queries.subject, held)) for held in folds]
-    ready = [Once(functools.partial(_without, job, held)) for held in folds]
     entries = [(f, c) for f in range(len(folds)) for c in woven(candidates)]
     ended = itertools.count(1)
 
@@ -128,7 +137,7 @@ def _out_of_sample(
         key = jax.random.fold_in(jax.random.key(job.seed), f)
 
         def compute() -> np.ndarray:
-            return forecast(c.fit(ready[f]()), job.paths, part, key=key, draws=DRAWS)
+            return forecast(ready[f]().fitted(c), job.paths, part, key=key, draws=DRAWS)
 
         return stages.get(f"race/{f}/{c.name}", compute)
 

@@ -122,6 +122,23 @@ def test_units_stay_together_and_everyone_is_held_out_once():
         assert not halves[0] & halves[1]
 
 
+def test_many_subjects_keep_the_world_that_was_calibrated(tmp_path: Path):
+    """Split conformal: whoever calibrates was never learned from, not even by a fit that goes on after a kill."""
+    raced, kept = [], []
+    for _ in range(2):
+        seen: list[set[float]] = []
+        stages = Stages(tmp_path / "stages", "key")
+        raced_by = (spy(seen), *few("mean"))
+        fitted = fit_paths(SPEC, tiny_cohort(200, 4), HORIZONS, stages=stages, candidates=raced_by, halves=False)
+        raced.append(seen)
+        kept.append(fitted)
+    assert [len(learned) for learned in raced[0]] == [160]  # once: raced and kept
+    assert raced[1] == raced[0]  # its answers were read back, and it learned from the same subjects
+    assert kept[0].calibration.subjects == 40
+    for a, b in zip(arrays(kept[0]), arrays(kept[1]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_another_seed_holds_out_others():
     held = []
     for seed in (0, 1):
