@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray
 from .buckets import bucket
 from .endpoint import Endpoint
 from .path import Path, take
+from .programs import make_room
 from .queries import Queries
 from .rollout import assimilate, at, rollout
 from .schedule import Schedule
@@ -64,6 +65,7 @@ def forecast(
     if isinstance(world, Endpoint):
         given = take(paths, queries.subject).plan if plans is None else plans
         return _answered(world, paths, queries, given, key=key, draws=draws)
+    make_room()
     if isinstance(world, Mixture):
         return _pooled(world, paths, queries, key=key, draws=draws, plans=plans, progress=progress)
     order = np.argsort(queries.subject, kind="stable")

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from biowm.core.executor import gathered
+from biowm.core.programs import make_room
 
 T = TypeVar("T")
 _MOST = 8  # what the interpreter itself does would keep more of them waiting
@@ -34,6 +35,7 @@ def side_by_side(jobs: Sequence[Callable[[], T]], done: Callable[[int], None]) -
     `done(i)` is called, in the caller's thread, when job i has ended. The first error is raised once the jobs that
     run have ended; those that wait are not begun.
     """
+    make_room()
     with ThreadPoolExecutor(min(_MOST, cores())) as pool:
         return gathered(pool, lambda job: job(), jobs, done)
 
