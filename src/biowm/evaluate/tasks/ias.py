@@ -106,12 +106,12 @@ class Ias(Task[Problem, Prediction]):
         """The reference rules, then the race's own rules, then the worlds."""
         for rule in RULES:
             yield Answer(rule, "baseline", tuple(_reference(rule, problem, fold) for fold in problem.folds))
-        fits = [fit_world(problem, fold, SPEC) for fold in problem.folds]
+        fits = _fits(problem, SPEC)
         answers = _answers(problem, fits)
         for name in (*_MEMBERS, "world", "world:no-rules"):
             yield Answer(name, _role(name), _forecasts(answers, name))
         yield Answer("world:shuffled", "ours", _forecasts(_answers(problem, fits, blend=True, swap=True), "world"))
-        blind = [fit_world(problem, fold, replace(SPEC, actions=())) for fold in problem.folds]
+        blind = _fits(problem, replace(SPEC, actions=()))
         yield Answer("world:no-action", "ours", _forecasts(_answers(problem, blind, blend=True), "world"))
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
@@ -125,6 +125,12 @@ class Ias(Task[Problem, Prediction]):
                 for metric in _METRICS:
                     tallies[split, metric].append(measure(metric, found, truth[:, :lead], units, lead - 1))
         return {key: add(parts) for key, parts in tallies.items()}
+
+
+def _fits(problem: Problem, spec: WorldSpec) -> list[Fitted]:
+    """The world of every fold: the first by itself, which compiles what the others find compiled."""
+    first, *others = [functools.partial(fit_world, problem, fold, spec) for fold in problem.folds]
+    return [first(), *side_by_side(others, lambda i: None)]
 
 
 def fit_world(problem: Problem, fold: Fold, spec: WorldSpec) -> Fitted:

@@ -58,15 +58,15 @@ class NearestDose(Remembering):
         tracker = advance(state.tracker, self.frame, action, dt)
         lead = state.lead + dt / self.spacing
         dose = tracker.given[0] / jnp.maximum(lead, 1e-3)
-        nodes = jnp.concatenate([jnp.zeros(1), self.nodes])
-        place = jnp.interp(lead, nodes, jnp.arange(nodes.shape[0], dtype=jnp.float32))
-        above = jnp.minimum(jnp.floor(place).astype(jnp.int32), self.nodes.shape[0] - 1)
-        share = place - above.astype(jnp.float32)
-        pick, channel = self._pick(above, dose, state.rank), jnp.arange(state.z.shape[0])
-        later = self.rise[above, pick, channel]
-        before = self.rise[jnp.maximum(above - 1, 0), pick, channel]
-        even = later * nodes[above] / nodes[above + 1]  # where it was not read then, or at the origin
-        before = jnp.where((above > 0) & ~jnp.isnan(before), before, even)
+        place = jnp.interp(lead, jnp.concatenate([jnp.zeros(1), self.nodes]), jnp.arange(len(self.nodes) + 1.0))
+        node = jnp.maximum(jnp.ceil(place).astype(jnp.int32) - 1, 0)  # the one that a lead comes to or has come to
+        share = place - node.astype(jnp.float32)
+        pick, channel = self._pick(node, dose, state.rank), jnp.arange(state.z.shape[0])
+        later = self.rise[node, pick, channel]
+        last = jnp.maximum(node - 1, 0)
+        before = self.rise[last, pick, channel]
+        even = jnp.where(node > 0, later * self.nodes[last] / self.nodes[node], 0.0)
+        before = jnp.where((node > 0) & ~jnp.isnan(before), before, even)  # where it was not read then
         z = state.start + jnp.nan_to_num(before * (1 - share) + later * share)
         z = jnp.clip(z, self.frame.scale.lowest, self.frame.scale.highest)
         return NearestState(state.t + dt, state.start, tracker, lead, state.rank, z)
