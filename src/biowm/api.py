@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path as File
 from typing import Any
 
@@ -294,11 +294,12 @@ def bench(
     *,
     seeds: int | None = None,
     jobs: int = 1,
-    said: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> Result:
     """Run a benchmark task; see `biowm.evaluate.bench.run`. `jobs` seeds at a time, each in a process of its own.
 
+    `progress(text, share)` hears of the work.
     A script that asks for several jobs must have its calls below `if __name__ == "__main__":`.
     """
     executor = Processes(jobs) if jobs > 1 else None
-    return run_task(task, setting or Setting(), seeds=seeds, said=said, executor=executor)
+    return run_task(task, setting or Setting(), seeds=seeds, progress=progress, executor=executor)

@@ -74,7 +74,7 @@ def run(
     setting = Setting("quick" if quick else "full" if full else "default", variant, data)
     for name in tasks:
         with output.progress(f"bench {name}") as tell:
-            result = api.bench(name, setting, seeds=seeds, jobs=jobs, said=lambda text, tell=tell: tell(text, None))
+            result = api.bench(name, setting, seeds=seeds, jobs=jobs, progress=tell)
         _deliver(result, json, several=len(tasks) > 1)
 
 

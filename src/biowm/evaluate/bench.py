@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import platform
 import resource
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from biowm.core.errors import BadInput, place
 from biowm.core.executor import Executor, serial
 from biowm.core.interval import Role, Row, row
 from biowm.data import catalogue
+from biowm.train.contest import Progress, silent
 from biowm.train.workers import cores
 
 from .metrics import Tally, average, interval
@@ -108,13 +110,13 @@ def run(
     setting: Setting,
     *,
     seeds: int | None = None,
-    said: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
     executor: Executor | None = None,
 ) -> Result:
     """Run a task over `seeds` seeds (default: 5, or 1 if quick), one after the other or as `executor` does.
 
-    Raises BadInput for an unknown task or variant and for missing data. `said` hears of each contender as it is scored,
-    or, from an executor, of each seed.
+    Raises BadInput for an unknown task or variant and for missing data. `progress(text, share)` hears of fits
+    and of each contender as it is scored, or, from an executor, of each seed.
     """
     chosen = task(name)
     if setting.variant is not None and setting.variant not in chosen.variants:
@@ -125,7 +127,7 @@ def run(
         raise BadInput(place(column="--seeds", found=seeds, expected="at least 1"))
     start, commit = time.perf_counter(), _commit()  # the commit that runs, whatever is committed meanwhile
     scope = chosen.scope(setting)
-    rows, spread = _rows(name, setting, seeds, said, executor)
+    rows, spread = _rows(name, setting, seeds, progress, executor)
     return Result(
         task=name,
         version=f"{chosen.version} ({scope})" if scope else chosen.version,
@@ -144,14 +146,15 @@ Key = tuple[str, Role, str, str]  # name, role, split and metric
 
 
 def _rows(
-    name: str, setting: Setting, seeds: int, said: Callable[[str], None], executor: Executor | None
+    name: str, setting: Setting, seeds: int, progress: Progress, executor: Executor | None
 ) -> tuple[tuple[Row, ...], tuple[Spread, ...]]:
     """Every contender's rows, pooled over seeds, and how far the seeds lie apart."""
     if executor is None:
-        found = serial(functools.partial(_seed, name, setting, said), range(seeds), lambda _: None)
+        found = serial(functools.partial(_seed, name, setting, seeds, progress), range(seeds), lambda _: None)
     else:
-        job = functools.partial(_seed, name, setting, _silent)
-        found = executor(job, range(seeds), lambda seed: said(f"seed {seed} is done"))
+        ended = itertools.count(1)
+        job = functools.partial(_seed, name, setting, seeds, silent)
+        found = executor(job, range(seeds), lambda seed: progress(f"seed {seed} is done", next(ended) / seeds))
     tallies: dict[Key, list[Tally]] = defaultdict(list)
     for scored in found:
         for key, counted in scored.items():
@@ -166,20 +169,22 @@ def _rows(
     return (*rows, *task(name).beside(pooled, setting)), apart
 
 
-def _seed(name: str, setting: Setting, said: Callable[[str], None], seed: int) -> dict[Key, Tally]:
+def _seed(name: str, setting: Setting, seeds: int, progress: Progress, seed: int) -> dict[Key, Tally]:
     """What every contender scores on the problem of one seed."""
-    chosen = task(name)
+    chosen, reached = task(name), 0.0
+
+    def tell(text: str, share: float) -> None:
+        nonlocal reached
+        reached = share
+        progress(f"seed {seed}: {text}", (seed + share) / seeds)
+
     problem = chosen.make(seed, setting)
     tallies: dict[Key, Tally] = {}
-    for answer in chosen.contend(problem):
-        said(f"seed {seed}: {answer.name}")
+    for answer in chosen.contend(problem, tell):
+        tell(answer.name, reached)
         for (split, metric), counted in chosen.score(answer.prediction, problem).items():
             tallies[answer.name, answer.role, split, metric] = counted
     return tallies
-
-
-def _silent(text: str) -> None:
-    """Another process has nobody to talk to."""
 
 
 @dataclass(frozen=True)

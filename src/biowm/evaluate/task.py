@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from biowm.core.interval import Role, Row
+from biowm.train.contest import Progress
 
 from .metrics import Tally
 
@@ -53,8 +54,8 @@ class Task(ABC, Generic[Problem, Prediction]):
         """The problem of one seed. Raises BadInput where its data are missing."""
 
     @abstractmethod
-    def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
-        """Every contender's answer, baselines first, one at a time."""
+    def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
+        """Every contender's answer, baselines first, one at a time; `tell(text, share)` hears of the work between."""
 
     @abstractmethod
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:

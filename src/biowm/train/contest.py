@@ -32,6 +32,11 @@ def silent(text: str, share: float) -> None:
     """Nobody asked how far it is."""
 
 
+def part(tell: Progress, name: str, i: int, n: int) -> Progress:
+    """What hears of part i of n, which has a name."""
+    return lambda text, share: tell(f"{name}, {text}", (i + share) / n)
+
+
 @dataclass(frozen=True)
 class Job:
     """What is fitted: the spec, stacked paths of the subjects to learn from, and the unit each belongs to."""

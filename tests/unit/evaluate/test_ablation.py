@@ -11,6 +11,7 @@ from biowm.evaluate.metrics import interval
 from biowm.evaluate.tasks import ablation
 from biowm.evaluate.tasks.ablation import Sample, _fold, _rows, _score
 from biowm.evaluate.tasks.speed import Problem, Speed
+from biowm.train.contest import silent
 from biowm.train.horizons import Horizons
 
 NAMES = (
@@ -48,7 +49,7 @@ def test_a_row_is_scored_on_subjects_that_nobody_learned_from(monkeypatch: pytes
     cohort = tiny_cohort(24, 8)
     units = tuple(f"u{i}" for i in range(24))
     sample = Sample("tiny", SPEC, take(cohort, np.arange(24)), units, Horizons("clock", (1.0, 4.0), "d"))
-    fold = _fold(sample, np.arange(6), np.arange(6, 24), 0, False)
+    fold = _fold(sample, np.arange(6), np.arange(6, 24), 0, False, silent)
     assert max(seen) == 18
     assert set(fold.subjects) == {f"u{i}/{i}" for i in range(6)}
     alone = {name: interval(_score(fold, (name,))["tiny/4 d", "crps"]).value for name in ("persistence", "mixed(none)")}

@@ -33,7 +33,7 @@ class Toy(Task[Toss, float]):
     def make(self, seed, setting):
         return Toss(seed, setting.variant == "lucky")
 
-    def contend(self, problem):
+    def contend(self, problem, tell):
         yield Answer("persistence", "baseline", 1.0)
         yield Answer("mean", "baseline", 3.0)
         yield Answer("world", "ours", 0.5 + problem.seed if problem.world_wins else 2.0)
@@ -52,7 +52,7 @@ def toy(monkeypatch):
 
 def test_the_json_object_is_exactly_the_contract():
     heard = []
-    body = bench.run("toy", Setting(variant="lucky"), seeds=2, said=heard.append).to_json()
+    body = bench.run("toy", Setting(variant="lucky"), seeds=2, progress=lambda *told: heard.append(told)).to_json()
     assert list(body) == [
         "task",
         "version",
@@ -72,7 +72,7 @@ def test_the_json_object_is_exactly_the_contract():
     world = next(r for r in body["rows"] if r["name"] == "world")
     assert (world["value"], world["n"]) == (1.0, 4)
     assert body["peak_mb"] > 10
-    assert heard[0] == "seed 0: persistence"
+    assert heard[0] == ("seed 0: persistence", 0.0)
     assert bench.result_from_json(json.loads(json.dumps(body))).to_json() == body
     older = {key: value for key, value in body.items() if key != "machine"}
     assert bench.result_from_json(older).to_json() == older | {"machine": None}
@@ -91,9 +91,15 @@ def test_an_executor_gives_the_same_rows():
         return [found[i] for i in items]
 
     heard = []
-    elsewhere = bench.run("toy", Setting(variant="lucky"), seeds=3, said=heard.append, executor=backwards)
+    elsewhere = bench.run(
+        "toy",
+        Setting(variant="lucky"),
+        seeds=3,
+        progress=lambda *told: heard.append(told),
+        executor=backwards,
+    )
     assert elsewhere.rows == bench.run("toy", Setting(variant="lucky"), seeds=3).rows
-    assert heard == ["seed 0 is done", "seed 1 is done", "seed 2 is done"]
+    assert heard == [("seed 0 is done", 1 / 3), ("seed 1 is done", 2 / 3), ("seed 2 is done", 1.0)]
 
 
 def test_quick_is_one_seed_and_says_what_was_left_out():

@@ -11,6 +11,7 @@ from biowm.core.spec import WorldSpec
 from biowm.evaluate.metrics import interval
 from biowm.evaluate.tasks import _ar, ias
 from biowm.evaluate.tasks.ias import SPEC, Fold, Ias, Problem, _path, _queries, _stacked, _visits
+from biowm.train.contest import Progress, silent
 from biowm.train.fitted import Fitted
 from biowm.train.race import Race, RaceRow
 
@@ -98,7 +99,7 @@ def test_only_the_blend_is_drawn_where_only_the_blend_is_shown(monkeypatch: pyte
         return np.ones((len(queries.subject), 2, queries.times.shape[1], 1))
 
     class Fake(Fitted):
-        def __init__(self, problem: Problem, fold: Fold, spec: WorldSpec):
+        def __init__(self, problem: Problem, fold: Fold, spec: WorldSpec, tell: Progress):
             suffix = "" if spec.actions else " blind"
             race = Race((RaceRow("mixed", False, 1.0, 1.0, 1.0, 1.0),), 0.0, "mean", 1.0, ())
             known = {"spec": spec, "race": race, "members": {n: n + suffix for n in ("mean", "ridge", "mixed")}}
@@ -110,5 +111,5 @@ def test_only_the_blend_is_drawn_where_only_the_blend_is_shown(monkeypatch: pyte
     monkeypatch.setattr(ias, "_reference", lambda *args: ())
     monkeypatch.setattr(ias, "_forecasts", lambda answers, name: ())
     problem = Problem((_visits(GAPPED),) * 3, (_path(GAPPED),) * 3, (Fold((0,), (1, 2)),), 0, 2)
-    list(Ias().contend(problem))
+    list(Ias().contend(problem, silent))
     assert drawn == ["mean", "ridge", "mixed", "mixed", "mixed blind"]

@@ -98,7 +98,7 @@ def test_questions_are_the_protocols():
 def test_the_whole_task_on_a_handful(monkeypatch):
     """With the filter in the place of every learned world: all rows are there, and nobody differs from the floor."""
 
-    def filtered(spec, paths, horizons, *, thorough, seed, halves) -> Fitted:
+    def filtered(spec, paths, horizons, *, thorough, seed, halves, progress) -> Fitted:
         ones = Calibration(0.9, 20, (20,) * 5, horizons.values, np.ones((5, 1)), np.ones(5), fit_scale(SPEC, paths.x))
         fitted, world = Mock(spec=Fitted), Tumour(ends=False)
         fitted.world = fitted.rules_free = world

@@ -22,7 +22,7 @@ from biowm.models.trunks.mechanism_fit import entrant
 from biowm.models.trunks.mechanism_futures import fit_futures
 from biowm.train.calibrate import Calibration, band, unpromised
 from biowm.train.candidates import entrants, spacing_of
-from biowm.train.contest import SMALL
+from biowm.train.contest import SMALL, Progress, silent
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
@@ -59,7 +59,7 @@ class Machine:
     parts: dict[str, World]
 
 
-def build(wells: Sequence[Well], fold: Fold, seed: int, thorough: bool = False) -> Machine:
+def build(wells: Sequence[Well], fold: Fold, seed: int, thorough: bool = False, tell: Progress = silent) -> Machine:
     """Fit the machine (`thorough`: with smooth neighbours); the race asks as the protocol does.
 
     That is from the first reading, of wells or schemes held out. Where schemes are unseen, wells are thinned to so
@@ -73,7 +73,7 @@ def build(wells: Sequence[Well], fold: Fold, seed: int, thorough: bool = False) 
     everyone = candidates(thorough)
     fitted = fit_paths(
         SPEC, paths, Horizons("clock", _HORIZONS, "h", "first"), seed=seed, units=units,
-        candidates=everyone, halves=False,
+        candidates=everyone, halves=False, progress=tell,
     )  # fmt: skip
     ready = material(SPEC, paths, spacing_of(paths, SPEC.targets), _HORIZONS[-1])
     fits = {c.name: c.fit for c in everyone}

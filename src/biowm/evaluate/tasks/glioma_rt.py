@@ -25,6 +25,7 @@ from biowm.core.concordance import concordance
 from biowm.core.interval import Interval, Role, Row, row
 from biowm.core.registry import register
 from biowm.data import catalogue
+from biowm.train.contest import Progress, part
 
 from ..metrics import METRICS, Forecast, Metric, Tally, difference, tally
 from ..task import Answer, Pooled, Setting, Task
@@ -62,7 +63,7 @@ class Problem:
     thorough: bool = False
 
 
-Machines = Mapping[tuple[Protocol, str], list[Machine]]
+Machines = dict[tuple[Protocol, str], list[Machine]]
 Prediction = Mapping[str, Forecast]  # by split; wells in the order of `validated`
 
 
@@ -88,18 +89,17 @@ class GliomaRt(Task[Problem, Prediction]):
         """Quick runs do one line, without the unseen schemes; full ones are thorough."""
         return {"quick": "quick: 9L, without scheme-out", "full": "full: thorough fits"}.get(setting.effort, "")
 
-    def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
+    def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """The simple rules, then the race's own, then the worlds: one machine a line and fold."""
         for rule in RULES:
             yield Answer(rule, "baseline", {split: _by_rule(problem, split, rule) for split in splits(problem)})
-        machines: Machines = {
-            (protocol, line): [
-                build(problem.wells, fold, problem.seed, problem.thorough)
-                for fold in folds(problem.wells, line, protocol)
-            ]
-            for line in problem.lines
-            for protocol in problem.protocols
-        }
+        lines, protocols = problem.lines, problem.protocols
+        places: list[tuple[Protocol, str]] = [(protocol, line) for line in lines for protocol in protocols]
+        asked = [(place, fold) for place in places for fold in folds(problem.wells, place[1], place[0])]
+        machines: Machines = {place: [] for place in places}
+        for i, (place, fold) in enumerate(asked):
+            said = part(tell, " ".join(place), i, len(asked))
+            machines[place].append(build(problem.wells, fold, problem.seed, problem.thorough, said))
         for name in (*MEMBERS, "world", "world:no-rules", *PARTS):
             role: Role = "baseline" if name in MEMBERS else "ours"
             yield Answer(name, role, {split: _by_world(problem, split, machines, name) for split in splits(problem)})

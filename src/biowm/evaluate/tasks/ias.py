@@ -8,6 +8,7 @@ y = log(PSA + .1). `world` and its kin are fitted on the training patients of ea
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,7 +28,7 @@ from biowm.core.schedule import Entry, Schedule, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.data import catalogue
 from biowm.train.calibrate import Calibration, band
-from biowm.train.contest import mixture
+from biowm.train.contest import Progress, mixture, part, silent
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
@@ -102,16 +103,16 @@ class Ias(Task[Problem, Prediction]):
         """Quick runs do the first fold only."""
         return f"quick: fold 1 of {_FOLDS}" if setting.effort == "quick" else ""
 
-    def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
+    def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """The reference rules, then the race's own rules, then the worlds."""
         for rule in RULES:
             yield Answer(rule, "baseline", tuple(_reference(rule, problem, fold) for fold in problem.folds))
-        fits = _fits(problem, SPEC)
+        fits = _fits(problem, SPEC, part(tell, "world", 0, 2))
         answers = _answers(problem, fits)
         for name in (*_MEMBERS, "world", "world:no-rules"):
             yield Answer(name, _role(name), _forecasts(answers, name))
         yield Answer("world:shuffled", "ours", _forecasts(_answers(problem, fits, blend=True, swap=True), "world"))
-        blind = _fits(problem, replace(SPEC, actions=()))
+        blind = _fits(problem, replace(SPEC, actions=()), part(tell, "world:no-action", 1, 2))
         yield Answer("world:no-action", "ours", _forecasts(_answers(problem, blind, blend=True), "world"))
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
@@ -127,17 +128,19 @@ class Ias(Task[Problem, Prediction]):
         return {key: add(parts) for key, parts in tallies.items()}
 
 
-def _fits(problem: Problem, spec: WorldSpec) -> list[Fitted]:
+def _fits(problem: Problem, spec: WorldSpec, tell: Progress) -> list[Fitted]:
     """The world of every fold: the first by itself, which compiles what the others find compiled."""
-    first, *others = [functools.partial(fit_world, problem, fold, spec) for fold in problem.folds]
-    return [first(), *side_by_side(others, lambda i: None)]
+    n, ended = len(problem.folds), itertools.count(2)
+    first = fit_world(problem, problem.folds[0], spec, part(tell, f"fold 1 of {n}", 0, n))
+    others = [functools.partial(fit_world, problem, fold, spec) for fold in problem.folds[1:]]
+    return [first, *side_by_side(others, lambda i: tell(f"fold {i + 2} of {n}", next(ended) / n))]
 
 
-def fit_world(problem: Problem, fold: Fold, spec: WorldSpec) -> Fitted:
+def fit_world(problem: Problem, fold: Fold, spec: WorldSpec, tell: Progress = silent) -> Fitted:
     """The default world of one fold's training patients; a spec without actions is fitted to paths without them."""
     horizons = Horizons("readings", tuple(float(lead) for lead in _SPLITS.values()), spec.clock)
     train = _stacked(problem, fold.train, spec)
-    return fit_paths(spec, train, horizons, thorough=problem.thorough, seed=problem.seed, halves=False)
+    return fit_paths(spec, train, horizons, thorough=problem.thorough, seed=problem.seed, halves=False, progress=tell)
 
 
 def read(folder: File) -> list[pd.DataFrame]:

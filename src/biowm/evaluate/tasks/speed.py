@@ -27,6 +27,7 @@ from biowm.core.rollout import assimilate, at, draw_states, resume, rollout
 from biowm.core.world import World
 from biowm.models.candidate import Candidate, Material, material
 from biowm.train.candidates import entrants
+from biowm.train.contest import Progress
 from biowm.worlds.patient import tumour
 from biowm.worlds.patient.cohort import cohort
 
@@ -71,7 +72,7 @@ class Speed(Task[Problem, Prediction]):
             f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, JAX {jax.__version__}{size}"
         )
 
-    def contend(self, problem: Problem) -> Iterator[Answer[Prediction]]:
+    def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """The plain ways first, then ours."""
         rules = {c.name: c for c in entrants()}
         yield Answer("numpy", "baseline", {"cohort": _time(lambda: _plain_cohort(problem), problem.repeats)})

@@ -36,6 +36,7 @@ from biowm.core.schedule import Schedule
 from biowm.core.scores import crps, inside, rank_quantile
 from biowm.core.world import World
 from biowm.train.calibrate import Calibration, band
+from biowm.train.contest import Progress, part
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
@@ -142,10 +143,13 @@ class TumourCf(Task[Problem, Told]):
             parts.append(f"{setting.effort}: gammas {size.gammas}, {size.train} training and {size.test} test patients")
         return "; ".join(parts)
 
-    def contend(self, problem: Problem) -> Iterator[Answer[Told]]:
+    def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Told]]:
         """Of each gamma the rules, the worlds and the floors."""
         for i, trial in enumerate(problem.trials):
-            fitted = fit_paths(SPEC, trial.train, HORIZONS, thorough=problem.thorough, seed=problem.seed, halves=False)
+            fitted = fit_paths(
+                SPEC, trial.train, HORIZONS, thorough=problem.thorough, seed=problem.seed, halves=False,
+                progress=part(tell, trial.name, i, len(problem.trials)),
+            )  # fmt: skip
             for name in (*RULES, "world", "world:no-rules"):
                 role: Role = "ours" if name.startswith("world") else "baseline"
                 yield Answer(name, role, _learned(problem, i, fitted, name))
