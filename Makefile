@@ -42,7 +42,7 @@ demo: venv  ## the main job on a simulated cohort; report in demo_out/
 # Programs are compiled without optimisation: on small data compiling is what takes time.
 test: venv  ## every quick test
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
-	  $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+	  $(BIN)/python -m pytest -m "not slow" -n 2
 
 test-slow: venv  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
