@@ -235,3 +235,13 @@ def test_a_horizon_counts_the_leads_up_to_it_and_no_later_ones(early: float, lat
     np.testing.assert_allclose(fitted.pointwise, np.outer([early, late], [1.0, 0.5]) / edge, rtol=1e-5)
     np.testing.assert_allclose(fitted.joint, np.array([early, max(early, late)]) / edge, rtol=1e-5)
     assert (fitted.leads, fitted.reach, fitted.subjects) == ((1.5, 6.0), (20, 20), 20)
+
+
+def test_a_band_ends_one_spread_beyond_what_was_ever_read():
+    near = eqx.tree_at(lambda s: (s.lowest, s.highest), SCALE, (jnp.full(2, -4.0), jnp.full(2, 3.0)))
+    wide = Calibration(0.9, 50, (50, 50), (1.0, 8.0), np.full((2, 2), 1e6), np.full(2, 1e6), near)
+    draws = np.random.default_rng(0).normal(size=(20, 4, 2)).astype(np.float32)
+    for kind in ("joint", "pointwise"):
+        _, low, high = band(wide, SPEC, draws, TIMES, kind)
+        np.testing.assert_allclose(np.asarray(near.to_z(low)), -5.0, rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(near.to_z(high)), 4.0, rtol=1e-5)

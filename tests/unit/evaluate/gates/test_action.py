@@ -6,6 +6,7 @@ import pytest
 from tests.support.decay import Decay
 from tests.support.sitting import sit, sitters
 
+from biowm.core.interval import Interval
 from biowm.core.schedule import Entry
 from biowm.evaluate.gates import action
 from biowm.evaluate.tamper import pack
@@ -28,3 +29,17 @@ def test_what_is_given_is_looked_at_up_to_the_last_reading():
     last = sat.asked.queries.times[:, -1].tolist()
     given = action._amounts(sat, pack([[Entry(1, 1.0, t - 0.1, t - 0.1)] for t in last]))
     np.testing.assert_allclose(given.sum(1), np.tile([0.0, 1.0], (len(last), 1)))
+
+
+@pytest.mark.parametrize(
+    ("state", "forecast", "passed"),
+    [(True, True, True), (True, False, False), (False, True, False), (None, True, True)],
+)
+def test_an_action_must_move_state_and_forecast(state: bool | None, forecast: bool, passed: bool):
+    """One that is noted in the state and never read off it acts as little as one that is not noted."""
+    worse = Interval(0.5, 0.4, 0.6, 40)
+    effects = {name: action.Effect(20, True, True, worse) for name in ("mask", "shuffle")}
+    effects["late"] = action.Effect(20, state, forecast, worse)
+    verdict = action._judge(sit(Decay()), effects)
+    assert (verdict.status == "passed") is passed
+    assert ("ignores them (late)" in verdict.detail) is not passed

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from tests.support.cohort import cohort
 from tests.support.decay import Decay, DecayState
-from tests.support.sitting import Told, sit
+from tests.support.sitting import Told, sit, sitters
 
+from biowm.core.schedule import Entry
 from biowm.evaluate.gates import time
+from biowm.evaluate.tamper import pack, unpack
 
 
 class Counting(Decay):
@@ -73,3 +75,17 @@ def test_a_model_without_transition_has_no_steps():
     verdict = time.check(sit(Told(), cohort(n=10)))
     assert verdict.status == "not_applicable"
     assert "no transition" in verdict.detail
+
+
+def test_actions_are_held_at_their_mean_over_the_horizon_and_boluses_come_at_the_origin():
+    paths, names = sitters()
+    now = float(sit(Decay()).asked.start[0])
+    before, rate = Entry(0, 4.0, now - 1.0, now), Entry(0, 2.0, now, now + 1.5)
+    doses = ((7.0, -0.5), (1.0, 0.5), (2.0, 2.0), (9.0, 6.5))
+    shots = [Entry(1, dose, now + after, now + after) for dose, after in doses]
+    later = Entry(0, 5.0, now + 6.5, now + 8.0)
+    given = eqx.tree_at(lambda p: p.plan, paths, pack([[before, rate, *shots, later]] * len(names)))
+    held = time._held(sit(Decay(), (given, names)), np.array([0]), 6.0)
+    found = [e for e in unpack(held)[0] if e.stop > now or e.onset >= now]
+    wanted = [(0, 0.5, now, now + 6.0), (1, 1.5, now, now)]
+    np.testing.assert_allclose([(e.card, e.dose, e.onset, e.stop) for e in found], wanted, rtol=1e-6)
