@@ -40,6 +40,16 @@ def test_the_words_of_a_split_column_are_kept():
     assert found == Split(tuple(range(20)), tuple(range(20, 26)), tuple(range(26, 30)))
 
 
+@pytest.mark.parametrize(
+    ("test", "calibrate", "counts"), [(0.2, 0.1, (21, 3, 6)), (0.1, 0.3, (18, 9, 3)), (0.4, 0.0, (18, 0, 12))]
+)
+def test_shares_are_those_of_the_subjects(test: float, calibrate: float, counts: tuple[int, int, int]):
+    found = split(cohort(config={"split": {"test": test, "calibrate": calibrate}}), seed=1)
+    assert (len(found.train), len(found.calibrate), len(found.test)) == counts
+    assert sorted((*found.train, *found.calibrate, *found.test)) == list(range(30))
+    assert found != split(cohort(config={"split": {"test": test, "calibrate": calibrate}}), seed=2)
+
+
 def test_a_split_without_training_subjects_is_refused():
     with pytest.raises(BadInput, match="no subject is left to train on"):
         split(cohort(config={"split": {"column": "part"}}, part="test"), seed=0)

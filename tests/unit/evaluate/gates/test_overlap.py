@@ -9,7 +9,9 @@ from tests.support.cohort import Deaf, cohort
 from tests.support.decay import SPEC, Decay
 from tests.support.sitting import sit, training
 
+from biowm.core.schedule import Entry
 from biowm.evaluate.gates import overlap
+from biowm.evaluate.tamper import pack
 
 
 def given(change):
@@ -52,6 +54,20 @@ def test_training_subjects_who_had_the_very_schedule_count_whole():
         assert 1 <= row["effective_sample_size"] <= 40
         if row["from"] < 6:  # asked from one of the stretches that are compared
             assert min(row["alike"].values()) < 0.5
+
+
+def test_how_far_apart_schedules_are_is_counted_in_spreads_of_training():
+    """Rates held for good: the root mean square over both actions of gaps in spreads, one of which is none."""
+    paths, doses = training().paths, np.linspace(0.0, 2.0, len(training().units))
+    held = pack([[Entry(0, float(dose), 0.0, 90.0)] if dose else [] for dose in doses])
+    known = replace(training(), paths=eqx.tree_at(lambda p: p.plan, paths, held))
+    own, names = cohort()
+    asked = eqx.tree_at(lambda p: p.plan, own, pack([[Entry(0, 0.7, 0.0, 90.0)]] * len(names)))
+    like = overlap._likeness(sit(Decay(), (asked, names), learned=known), known, np.array([0]))
+    there = np.isfinite(like.distance[0])
+    wanted = np.abs(doses - 0.7) / doses.std() / np.sqrt(2)
+    np.testing.assert_allclose(like.distance[0][there], wanted[there], rtol=0.02)
+    assert there.sum() > 30
 
 
 def test_how_alike_schedules_are_does_not_depend_on_the_unit_of_the_dose():
