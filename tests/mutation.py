@@ -45,7 +45,7 @@ TESTS = {
     "core/interval.py": f"{_UNIT}/test_metrics.py {_UNIT}/test_bench.py",
     "train/calibrate.py": "tests/unit/train/test_calibrate.py",
     "evaluate/bands.py": f"{_UNIT}/test_bands.py",
-    "data/splits.py": "tests/unit/data/test_splits_and_audit.py -k 'folds or words or shares or without_training or describe'",
+    "data/splits.py": "tests/unit/data/test_splits_and_audit.py -k 'folds or words or shares or training or describe'",
     "evaluate/gates/action.py": f"{_CERTIFY} {_UNIT}/gates/test_action.py -k 'action or wrong_way or true_world'",
     "evaluate/gates/calibration.py": f"{_CERTIFY} -k 'bands or promise or coverage_is_told or true_world'",
     "evaluate/gates/skill.py": f"{_CERTIFY} -k 'last_value or best_rule or true_world'",
