@@ -93,6 +93,13 @@ def test_equal_errors_are_equal_even_when_both_are_zero():
     assert difference(zero, zero).value == 0.0
 
 
+def test_a_loss_counts_as_often_as_it_stands_for():
+    loss, stands = np.array([2.0, 4.0, np.nan, 1.0]), np.array([1.0, 3.0, 9.0, 2.0])
+    found = tally(METRICS["mae"], loss, ["a", "a", "a", "b"], weights=stands)
+    assert (found.total.tolist(), found.count.tolist()) == ([14.0, 2.0], [4.0, 2.0])
+    assert interval(found).value == 16 / 6
+
+
 def test_tallies_add_up_and_only_shared_units_are_paired():
     a = tally(METRICS["rmse"], np.array([1.0, 4.0]), ["x", "y"])
     b = tally(METRICS["rmse"], np.array([9.0]), ["y"])

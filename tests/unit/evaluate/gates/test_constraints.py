@@ -46,6 +46,12 @@ def test_every_kind_of_violation_is_told_by_name(state, broken):
     assert not any(which[0] for which in found.values())
 
 
+def test_levels_are_those_of_the_resolution_counted_from_the_lowest():
+    halves = WorldSpec("pain", "d", (Channel("pain", "", link="ordinal", low=1.0, high=5.0, resolution=0.5),))
+    found = violations(halves, np.array([[1.0], [1.5], [4.5], [1.25], [4.9]]))
+    assert found["pain on no level"].tolist() == [False, False, False, True, True]
+
+
 def test_a_mean_of_levels_need_not_be_a_level():
     assert "grade on no level" not in violations(PAIRED, np.array([[80.0, 120.0, 2.4, 1.0]]), levels=False)
 
