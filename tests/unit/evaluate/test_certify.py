@@ -137,10 +137,22 @@ def test_wide_bands_cannot_hide_behind_a_bad_point_forecast(exam, others):
     assert evidence["interval_score_ratio"]["low"] > 1
 
 
+def test_where_the_last_value_or_the_best_rule_is_ahead_is_told_and_only_there(exam):
+    rules = {"persistence": Still(sigma=0.5), "knows": Decay()}
+    ahead = skill.check(exam(rules=rules)).detail
+    assert "wins" not in ahead
+    assert "more than 2 %" not in ahead
+    behind = skill.check(exam(Still(sigma=3.0), rules=rules)).detail
+    assert "more than 2 % worse than knows at 1 d, 3 d, 6 d; the last value wins at 1 d, 3 d, 6 d" in behind
+
+
 def test_no_promise_is_said_plainly_and_pit_counts_add_up(exam, bands):
     assert calibration.check(exam(promised=replace(bands, level=None))).status == "not_applicable"
     pit = calibration.check(exam()).evidence.metrics["pit"]
     assert list(pit) == ["1 d", "3 d", "6 d"]
+    read = np.isfinite(exam().asked.truth[..., 0])
+    for h, counts in enumerate(pit.values()):
+        assert sum(counts) == read[exam().asked.horizon == h].sum()
     tenth = sum(pit["1 d"]) / 10
     assert tenth >= 10
     assert max(pit["1 d"]) < 2.5 * tenth

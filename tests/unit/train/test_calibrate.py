@@ -245,3 +245,13 @@ def test_a_band_ends_one_spread_beyond_what_was_ever_read():
         _, low, high = band(wide, SPEC, draws, TIMES, kind)
         np.testing.assert_allclose(np.asarray(near.to_z(low)), -5.0, rtol=1e-5)
         np.testing.assert_allclose(np.asarray(near.to_z(high)), 4.0, rtol=1e-5)
+
+
+def test_where_too_few_reach_a_horizon_its_factor_is_at_least_that_of_the_horizon_before():
+    asked, draws = world(np.random.default_rng(0), 29)
+    truth = asked.truth.copy()
+    truth[5:, 2:] = np.nan
+    truth[:5, 2:] = np.median(draws[:5, :, 2:], axis=1)  # told exactly
+    found = calibrate(SPEC, SCALE, replace(asked, truth=truth), draws, 2)
+    assert (found.pointwise[0] > 1.2).all()
+    np.testing.assert_array_equal(found.pointwise[1], found.pointwise[0])

@@ -52,6 +52,12 @@ def test_levels_are_those_of_the_resolution_counted_from_the_lowest():
     assert found["pain on no level"].tolist() == [False, False, False, True, True]
 
 
+def test_an_order_is_kept_up_to_rounding():
+    just, more = (120.0 * (1 + share * constraints._ROUNDING) for share in (0.5, 2.0))
+    found = violations(PAIRED, np.array([[just, 120.0, 2.0, 1.0], [more, 120.0, 2.0, 1.0]]))
+    assert found["lower above upper"].tolist() == [False, True]
+
+
 def test_a_mean_of_levels_need_not_be_a_level():
     assert "grade on no level" not in violations(PAIRED, np.array([[80.0, 120.0, 2.4, 1.0]]), levels=False)
 
