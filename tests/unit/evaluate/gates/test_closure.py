@@ -1,12 +1,17 @@
 """The gate `closure`: steps that add up, steps that do not, and forecasts that leave the range of real readings."""
 
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tests.support.cohort import cohort
 from tests.support.decay import Decay, DecayState
 from tests.support.sitting import Told, sit, training
 
+from biowm.evaluate.exam import Exam
 from biowm.evaluate.gates import closure
 from biowm.train.horizons import Horizons
 
@@ -83,3 +88,9 @@ def test_a_model_without_transition_cannot_be_iterated():
     verdict = closure.check(sit(Told(), cohort(n=10)))
     assert verdict.status == "not_applicable"
     assert "no transition" in verdict.detail
+
+
+def test_single_steps_divide_the_way_evenly_and_the_last_is_repeated():
+    exam = Mock(spec=Exam, asked=SimpleNamespace(start=np.array([9.0, 10.0, 0.0])))  # the first is not asked
+    ends = closure.Ends(np.array([1, 2]), np.array([0, 0]), np.array([12.0, 4.0], np.float32), np.array([2, 4]))
+    np.testing.assert_array_equal(closure._steps(exam, ends), [[11, 12, 12, 12], [1, 2, 3, 4]])
