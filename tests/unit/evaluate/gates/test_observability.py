@@ -6,11 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jaxtyping import Array, Float
 from tests.support.cohort import cohort
 from tests.support.decay import Decay
 from tests.support.sitting import sit
 
+from biowm.core.interval import Interval
 from biowm.core.path import Path, stack
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, WorldSpec
@@ -136,3 +138,39 @@ def test_the_last_reading_of_each_channel_is_kept_at_its_own_time():
     np.testing.assert_array_equal(
         observability._last(x), [[[nan, nan], [nan, nan], [3.0, 7.0], [nan, nan]], [[nan, nan]] * 3 + [[1.0, nan]]]
     )
+
+
+@pytest.fixture
+def histories(monkeypatch):
+    """The readings that each forecast is made from; nothing is forecast but zeros."""
+    seen = []
+
+    def zeros(world, paths, asked, *, key, draws):
+        seen.append(np.isfinite(np.asarray(paths.x)))
+        return np.zeros((len(asked.subject), draws, asked.times.shape[1], paths.x.shape[-1]))
+
+    monkeypatch.setattr(observability, "forecast", zeros)
+    return seen
+
+
+def test_the_only_channel_is_not_hidden_for_nothing_would_be_left_to_read(histories):
+    verdict = observability.check(sit(Decay()))
+    assert len(histories) == 2  # all readings, and the last
+    assert verdict.evidence.metrics["ratio_to_hidden"] == {}
+    assert "with one channel there is none to hide" in verdict.detail
+
+
+def test_each_channel_is_hidden_alone(histories):
+    observability.check(sit(Level(), levels(n=10)))
+    full, _, without_a, without_b = histories
+    np.testing.assert_array_equal(without_a, full & [False, True])
+    np.testing.assert_array_equal(without_b, full & [True, False])
+    assert full.any((0, 1)).all()
+
+
+@pytest.mark.parametrize(("high", "helps"), [(0.9, "a"), (1.0, "none"), (1.1, "none")])
+def test_a_channel_clearly_helps_where_the_whole_interval_is_below_one(high, helps):
+    drop = {"a": Interval(0.8, 0.7, high, 9), "b": Interval(1.0, 0.9, 1.2, 9)}
+    verdict = observability._judge(sit(Level(), levels()), Interval(0.5, 0.4, 0.6, 9), drop, False, {})
+    assert verdict.status == "passed"
+    assert verdict.detail.endswith(f"what clearly helps: {helps}")
