@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from tests.support.cohort import Deaf
-from tests.support.decay import Decay
+from tests.support.decay import SPEC, Decay
 from tests.support.sitting import sit, training
 
 from biowm.core.schedule import Entry, schedule
@@ -91,3 +91,19 @@ def test_where_true_effects_are_not_known_or_there_are_none_it_does_not_apply():
     none = counterfactual.check(replace(sit(Decay()), truth=Immune()))
     assert none.status == "not_applicable"
     assert "changes anything" in none.detail
+
+
+def test_schedules_give_full_doses_alone_together_and_in_turn():
+    found = counterfactual.schedules(SPEC, 3)
+    by_hand = {
+        "u": [[10, 0], [10, 0], [10, 0]],
+        "shot": [[0, 10], [0, 10], [0, 10]],
+        "all together": [[10, 10], [10, 10], [10, 10]],
+        "in turn": [[10, 0], [0, 10], [10, 0]],
+    }
+    assert {name: doses.tolist() for name, doses in found.items()} == by_hand
+
+
+def test_one_action_alone_is_given_every_other_step():
+    found = counterfactual.schedules(replace(SPEC, actions=SPEC.actions[:1]), 3)
+    assert {name: doses.tolist() for name, doses in found.items()} == {"u": [[10]] * 3, "in turn": [[10], [0], [10]]}
