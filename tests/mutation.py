@@ -5,7 +5,8 @@
 One operator, number, comparison or decorator is changed at a time and the module's own tests are run on it. There are
 too many such mutants to run them all, so those of each module are put in an order drawn from a seed and as many are
 run as SAMPLED says; whoever raises it keeps the mutants of before and adds to them. Left out beforehand: annotations
-and formatted texts, in which a change breaks no promise, and bit operators and `is` in place of arithmetic and `==`.
+and formatted texts, in which a change breaks no promise; `strict` and `frozen`, which guard against mistakes of whoever
+changes the code; and bit operators and `is` in place of arithmetic and `==`.
 The tests run without the shape checker, which costs most of the time and would only tell more. What is mutated is a
 clone of the last commit; the result that is kept is tests/mutation.json.
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import random
 import re
 import shlex
 import subprocess
@@ -31,6 +31,7 @@ from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec
 
+from biowm.core.record import digest
 from biowm.evaluate.metrics import exact_share
 
 SEED, TIMEOUT = 0, 180.0
@@ -107,18 +108,18 @@ def _drawn(module: str) -> list[MutationSpec]:
     left_out = _left_out(path.read_text(encoding="utf-8"))
     able = [m for m in mutants if not _NEVER.fullmatch(m.operator_name)]
     kept = [m for m in able if not any(a <= m.start_pos and m.end_pos <= b for a, b in left_out)]
-    kept.sort(key=lambda m: (m.operator_name, m.occurrence))
-    random.Random(f"{SEED} {module}").shuffle(kept)
-    return kept
+    return sorted(kept, key=lambda m: digest(f"{SEED} {module} {m.operator_name} {m.occurrence}".encode()))
 
 
 def _left_out(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """From where to where annotations and formatted texts reach (line from 1, column from 0)."""
+    """From where to where what is left out reaches (line from 1, column from 0)."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        parts = [node] if isinstance(node, ast.JoinedStr) else [
-            part for name in ("annotation", "returns") if (part := getattr(node, name, None)) is not None
-        ]  # fmt: skip
+        parts = [part for name in ("annotation", "returns") if (part := getattr(node, name, None)) is not None]
+        if isinstance(node, ast.JoinedStr):
+            parts = [node]
+        if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen"):
+            parts = [node.value]
         found += [((p.lineno, p.col_offset), (p.end_lineno, p.end_col_offset)) for p in parts]
     return found
 

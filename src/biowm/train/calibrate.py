@@ -84,7 +84,7 @@ def calibrate(
         upto = (asked.horizon >= 0) & (asked.horizon <= h)
         within = np.where(upto[:, :, None] & np.isfinite(score), score, -np.inf)[..., targets].max((1, 2))
         whole = np.isfinite(within) & (asked.horizon >= h).any(1)
-        joint[h] = _radius(within[whole], units[whole], joint[h - 1] if h else 1.0)
+        joint[h] = _radius(within[whole], units[whole], 1.0)  # never below the horizon before: see the last line
     if subjects < LEAST_SUBJECTS:
         return Calibration(
             None, subjects, tuple(reach), tuple(leads), np.ones_like(pointwise), np.ones_like(joint), scale

@@ -50,6 +50,15 @@ def test_shares_are_those_of_the_subjects(test: float, calibrate: float, counts:
     assert found != split(cohort(config={"split": {"test": test, "calibrate": calibrate}}), seed=2)
 
 
+def test_groups_are_split_whole_and_shares_are_those_of_the_groups():
+    site = np.repeat([f"site {i % 10}" for i in range(30)], 4)
+    config = {"groups": {"site": "site"}, "split": {"by": "site", "test": 0.2, "calibrate": 0.1}}
+    found = split(cohort(config=config, site=site), seed=1)
+    assert (len(found.train), len(found.calibrate), len(found.test)) == (21, 3, 6)
+    for part in (found.train, found.calibrate, found.test):
+        assert sorted(part) == sorted(i for i in range(30) if i % 10 in {k % 10 for k in part})
+
+
 def test_a_split_without_training_subjects_is_refused():
     with pytest.raises(BadInput, match="no subject is left to train on"):
         split(cohort(config={"split": {"column": "part"}}, part="test"), seed=0)

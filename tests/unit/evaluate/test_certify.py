@@ -1,7 +1,7 @@
 """The exam and its gates on worlds whose faults are known."""
 
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import equinox as eqx
 import jax
@@ -150,6 +150,9 @@ def test_no_promise_is_said_plainly_and_pit_counts_add_up(exam, bands):
     assert calibration.check(exam(promised=replace(bands, level=None))).status == "not_applicable"
     pit = calibration.check(exam()).evidence.metrics["pit"]
     assert list(pit) == ["1 d", "3 d", "6 d"]
+    verdict = calibration.check(exam())
+    assert verdict.value is not None
+    assert asdict(verdict.value) == verdict.evidence.metrics["coverage"]["path to 6 d"]
     read = np.isfinite(exam().asked.truth[..., 0])
     for h, counts in enumerate(pit.values()):
         assert sum(counts) == read[exam().asked.horizon == h].sum()

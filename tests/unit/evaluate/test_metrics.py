@@ -111,9 +111,9 @@ def test_tallies_add_up_and_only_shared_units_are_paired():
 
 
 def test_seeds_are_averaged_over_those_that_scored_the_unit():
-    one = tally(METRICS["mae"], np.array([1.0, 3.0, 5.0]), ["x", "x", "y"])
+    one = tally(METRICS["mae"], np.array([1.0, 3.5, 5.0]), ["x", "x", "y"])
     two = tally(METRICS["mae"], np.array([2.0, 8.0]), ["x", "z"])
     both = average([one, two])
     assert list(both.units) == ["x", "y", "z"]
-    assert list(both.total) == [3.0, 5.0, 8.0]
+    assert list(both.total) == [3.25, 5.0, 8.0]
     assert list(both.count) == [1.5, 1.0, 1.0]

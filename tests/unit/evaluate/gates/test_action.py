@@ -43,3 +43,4 @@ def test_an_action_must_move_state_and_forecast(state: bool | None, forecast: bo
     verdict = action._judge(sit(Decay()), effects)
     assert (verdict.status == "passed") is passed
     assert ("ignores them (late)" in verdict.detail) is not passed
+    assert ("late actions move state and forecast" in verdict.detail) is passed
