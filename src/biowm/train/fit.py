@@ -1,7 +1,8 @@
 """Fit: race the candidates out of sample, blend, calibrate; the world that is kept is the one that was calibrated.
 
-With 200 subjects or more that one learned from four fifths of them, and a band's promise is that of split conformal
-prediction (doi:10.1080/01621459.2017.1307116). With fewer, four folds calibrate and the kept world learns from all.
+With 200 subjects or more that one learned from all but a fifth of them (at most 400), and a band's promise is that of
+split conformal prediction (doi:10.1080/01621459.2017.1307116). With fewer, four folds calibrate and the kept world
+learns from everybody.
 """
 
 from __future__ import annotations
