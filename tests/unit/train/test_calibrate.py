@@ -255,3 +255,14 @@ def test_where_too_few_reach_a_horizon_its_factor_is_at_least_that_of_the_horizo
     found = calibrate(SPEC, SCALE, replace(asked, truth=truth), draws, 2)
     assert (found.pointwise[0] > 1.2).all()
     np.testing.assert_array_equal(found.pointwise[1], found.pointwise[0])
+
+
+def test_a_band_is_never_narrower_than_half_the_resolution():
+    coarse = WorldSpec("coarse", "d", (Channel("a", "mg/L", resolution=0.5),))
+    wide = fit_scale(coarse, np.tile(np.array([-3.0, 3.0])[:, None], (8, 1))[None])
+    sure = np.zeros((20, 4, 1), np.float32)
+    for factor, half in ((1.0, 0.25), (3.0, 0.75)):
+        own = Calibration(0.9, 50, (50, 50), (1.0, 8.0), np.full((2, 1), factor), np.full(2, factor), wide)
+        _, low, high = band(own, coarse, sure, TIMES)
+        np.testing.assert_allclose(high, half, rtol=1e-5)
+        np.testing.assert_allclose(low, -half, rtol=1e-5)
