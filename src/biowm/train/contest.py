@@ -16,7 +16,6 @@ from biowm.core.path import Path, take
 from biowm.core.queries import Queries
 from biowm.core.spec import WorldSpec
 from biowm.models.candidate import Candidate, Material, material
-from biowm.models.scale import Scale
 
 from .horizons import Asked, Horizons, ask
 from .race import Sheet, score_sheet
@@ -32,8 +31,8 @@ def silent(text: str, share: float) -> None:
     """Nobody asked how far it is."""
 
 
-def part(tell: Progress, name: str, i: int, n: int) -> Progress:
-    """What hears of part i of n, which has a name."""
+def portion(tell: Progress, name: str, i: int, n: int) -> Progress:
+    """What hears of portion i of n, which has a name."""
     return lambda text, share: tell(f"{name}, {text}", (i + share) / n)
 
 
@@ -53,24 +52,28 @@ class Job:
 class Contest:
     """What was asked, every candidate's out-of-sample draws (standardised link space), and the sheet of the race.
 
-    `learned` is what all had learned from when they answered; None where there were several folds.
+    `kept` is what the worlds that are kept learn from: what all had learned from when they answered, or everybody
+    where there were several folds.
     """
 
     asked: Asked
     draws: dict[str, Float[np.ndarray, "q n h d"]]
     sheet: Sheet
-    learned: Material | None
+    kept: Material
 
 
-def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Stages, tell: Progress) -> Contest:
+def contest(job: Job, candidates: Sequence[Candidate], ready: Material, stages: Stages, tell: Progress) -> Contest:
     """Hold subjects out, by unit, and let every candidate answer for them; `tell` hears of shares of this work.
+
+    `ready` is the material of everybody, in whose scale answers are compared.
 
     Raises: ValueError where a fold would leave a channel without anybody to learn from.
     """
     folds = _folds(job)
     _check_channels(job, folds)
-    ready = [Once(functools.partial(_without, job, held)) for held in folds]
-    asked, draws = _out_of_sample(job, candidates, folds, ready, stages, tell)
+    without = [Once(functools.partial(_without, job, held)) for held in folds]
+    asked, draws = _out_of_sample(job, candidates, folds, without, stages, tell)
+    scale = ready.frame.scale
     in_z = {name: scale.to_z(x) for name, x in draws.items()}
     columns = list(job.spec.targets)
     number = {name: i for i, name in enumerate(dict.fromkeys(job.units))}
@@ -83,7 +86,7 @@ def contest(job: Job, candidates: Sequence[Candidate], scale: Scale, stages: Sta
         asked.queries.subject,
         np.array([number[name] for name in job.units])[asked.queries.subject],
     )
-    return Contest(asked, in_z, sheet, ready[0]() if len(folds) == 1 else None)
+    return Contest(asked, in_z, sheet, without[0]() if len(folds) == 1 else ready)
 
 
 def mixture(
@@ -125,7 +128,7 @@ def _out_of_sample(
     job: Job,
     candidates: Sequence[Candidate],
     folds: list[Int[np.ndarray, " _"]],
-    ready: list[Once[Material]],
+    without: list[Once[Material]],
     stages: Stages,
     tell: Progress,
 ) -> tuple[Asked, dict[str, Float[np.ndarray, "q n h d"]]]:
@@ -142,7 +145,7 @@ def _out_of_sample(
         key = jax.random.fold_in(jax.random.key(job.seed), f)
 
         def compute() -> np.ndarray:
-            return forecast(ready[f]().fitted(c), job.paths, part, key=key, draws=DRAWS)
+            return forecast(without[f]().fitted(c), job.paths, part, key=key, draws=DRAWS)
 
         return stages.get(f"race/{f}/{c.name}", compute)
 

@@ -64,7 +64,7 @@ def fit_paths(
     candidates = eligible(spec, paths, mechanism, thorough) if candidates is None else candidates
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
     scale = ready.frame.scale
-    held = contest(job, candidates, scale, stages, lambda text, share: tell(text, 0.75 * share))
+    held = contest(job, candidates, ready, stages, lambda text, share: tell(text, 0.75 * share))
     race = run_race(held.sheet)
     n_horizons = len(horizons.values)
 
@@ -72,8 +72,7 @@ def fit_paths(
         return calibrate(spec, scale, held.asked, mixture(held.draws, weights), n_horizons)
 
     wanted = {c.name for c in candidates if c.is_rule} | set(race.weights()) | set(dict(race.rules_free))
-    kept = held.learned or ready
-    members = _fit_members([c for c in candidates if c.name in wanted], kept, tell, 0.75, 0.15)
+    members = _fit_members([c for c in candidates if c.name in wanted], held.kept, tell, 0.75, 0.15)
     world = blend(spec, members, race.weights())
     whole = {name: members[name] for name in race.weights()}
     return Fitted(

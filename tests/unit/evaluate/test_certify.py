@@ -148,9 +148,9 @@ def test_where_the_last_value_or_the_best_rule_is_ahead_is_told_and_only_there(e
 
 def test_no_promise_is_said_plainly_and_pit_counts_add_up(exam, bands):
     assert calibration.check(exam(promised=replace(bands, level=None))).status == "not_applicable"
-    pit = calibration.check(exam()).evidence.metrics["pit"]
-    assert list(pit) == ["1 d", "3 d", "6 d"]
     verdict = calibration.check(exam())
+    pit = verdict.evidence.metrics["pit"]
+    assert list(pit) == ["1 d", "3 d", "6 d"]
     assert verdict.value is not None
     assert asdict(verdict.value) == verdict.evidence.metrics["coverage"]["path to 6 d"]
     read = np.isfinite(exam().asked.truth[..., 0])

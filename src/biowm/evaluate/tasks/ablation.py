@@ -35,7 +35,7 @@ from biowm.models.trunks.em import fit_mixed
 from biowm.models.trunks.variants import configs
 from biowm.train.calibrate import LEVEL, calibrate
 from biowm.train.candidates import eligible, entrants, spacing_of
-from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, Progress, contest, mixture, part
+from biowm.train.contest import DRAWS, MOST_ASKED, ORIGINS, SMALL, Contest, Job, Progress, contest, mixture, portion
 from biowm.train.horizons import Asked, Horizons, ask, declared
 from biowm.train.race import weigh
 from biowm.train.stages import Stages
@@ -125,7 +125,7 @@ class Ablation(Task[Problem, Prediction]):
         """The simple rules, the whole machine, and the machine without or with only each part."""
         done = []
         for i, sample in enumerate(problem.samples):
-            done += _folds(sample, problem.seed, problem.thorough, part(tell, sample.name, i, len(problem.samples)))
+            done += _folds(sample, problem.seed, problem.thorough, portion(tell, sample.name, i, len(problem.samples)))
         rules = [c.name for c in entrants() if c.is_rule]
         for name in rules:
             yield Answer(name, "baseline", tuple((fold, (name,)) for fold in done))
@@ -154,9 +154,9 @@ def _rows(rules: frozenset[str]) -> dict[str, Callable[[str], bool]]:
         "world:only-trunk": lambda name: usual(name) and name.startswith("mixed(") and " + " not in name,
         "world:no-noise": lambda name: name.endswith(_EXACT) or not name.startswith("mixed(") or " + " in name,
     }
-    for piece, has in PARTS.items():
-        rows[f"world:only-{piece}"] = lambda name, has=has: usual(name) and has(name)
-        rows[f"world:no-{piece}"] = lambda name, has=has: usual(name) and not has(name)
+    for part, has in PARTS.items():
+        rows[f"world:only-{part}"] = lambda name, has=has: usual(name) and has(name)
+        rows[f"world:no-{part}"] = lambda name, has=has: usual(name) and not has(name)
     return rows
 
 
@@ -192,7 +192,7 @@ def _folds(sample: Sample, seed: int, thorough: bool, tell: Progress) -> Iterato
     n = len(sample.units)
     parts = folds(sample.units, 4, seed) if n < SMALL else folds(sample.units, 5, seed)[:1]
     for i, held in enumerate(parts):
-        said = part(tell, f"fold {i + 1} of {len(parts)}", i, len(parts))
+        said = portion(tell, f"fold {i + 1} of {len(parts)}", i, len(parts))
         yield _fold(sample, held[:MOST_ASKED], np.setdiff1d(np.arange(n), held), seed, thorough, said)
 
 
@@ -203,11 +203,10 @@ def _fold(sample: Sample, out: np.ndarray, kept: np.ndarray, seed: int, thorough
     spacing = spacing_of(train, spec.targets)
     ready = material(spec, train, spacing, sample.horizons.longest(spacing))
     job = Job(spec, train, tuple(sample.units[i] for i in kept), sample.horizons, spacing, seed)
-    held = contest(job, everyone, ready.frame.scale, Stages(None, ""), tell)
+    held = contest(job, everyone, ready, Stages(None, ""), tell)
     tests = ask(test, np.arange(len(out)), sample.horizons, origins=ORIGINS, targets=spec.targets)
     key = jax.random.key(seed)
-    worlds = {c.name: (held.learned or ready).fitted(c) for c in everyone}  # those that `fit` keeps
-    answers = {name: forecast(w, test, tests.queries, key=key, draws=DRAWS) for name, w in worlds.items()}
+    answers = {c.name: forecast(held.kept.fitted(c), test, tests.queries, key=key, draws=DRAWS) for c in everyone}
     subjects = tuple(f"{sample.units[i]}/{i}" for i in out)
     return Fold(sample, held, ready.frame.scale, tests, answers, subjects)
 
@@ -239,8 +238,8 @@ def _score(fold: Fold, chosen: tuple[str, ...]) -> Mapping[tuple[str, str], Tall
             metric = METRICS[name.removesuffix("_raw")]
             flat = np.where(here, loss, np.nan).ravel()
             found[split, name] = tally(metric, flat, np.repeat(units, loss[0].size))
-    for piece, has in PARTS.items():
+    for part, has in PARTS.items():
         share = sum(w for name, w in weights.items() if has(name))
         one = np.ones(1)
-        found[fold.sample.name, f"weight:{piece}"] = Tally(_WEIGHT, np.array([fold.subjects[0]]), share * one, one)
+        found[fold.sample.name, f"weight:{part}"] = Tally(_WEIGHT, np.array([fold.subjects[0]]), share * one, one)
     return found

@@ -25,7 +25,7 @@ from biowm.core.concordance import concordance
 from biowm.core.interval import Interval, Role, Row, row
 from biowm.core.registry import register
 from biowm.data import catalogue
-from biowm.train.contest import Progress, part
+from biowm.train.contest import Progress, portion
 
 from ..metrics import METRICS, Forecast, Metric, Tally, difference, tally
 from ..task import Answer, Pooled, Setting, Task
@@ -98,7 +98,7 @@ class GliomaRt(Task[Problem, Prediction]):
         asked = [(place, fold) for place in places for fold in folds(problem.wells, place[1], place[0])]
         machines: Machines = {place: [] for place in places}
         for i, (place, fold) in enumerate(asked):
-            said = part(tell, " ".join(place), i, len(asked))
+            said = portion(tell, " ".join(place), i, len(asked))
             machines[place].append(build(problem.wells, fold, problem.seed, problem.thorough, said))
         for name in (*MEMBERS, "world", "world:no-rules", *PARTS):
             role: Role = "baseline" if name in MEMBERS else "ours"

@@ -28,7 +28,7 @@ from biowm.core.schedule import Entry, Schedule, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.data import catalogue
 from biowm.train.calibrate import Calibration, band
-from biowm.train.contest import Progress, mixture, part, silent
+from biowm.train.contest import Progress, mixture, portion, silent
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
@@ -107,12 +107,12 @@ class Ias(Task[Problem, Prediction]):
         """The reference rules, then the race's own rules, then the worlds."""
         for rule in RULES:
             yield Answer(rule, "baseline", tuple(_reference(rule, problem, fold) for fold in problem.folds))
-        fits = _fits(problem, SPEC, part(tell, "world", 0, 2))
+        fits = _fits(problem, SPEC, portion(tell, "world", 0, 2))
         answers = _answers(problem, fits)
         for name in (*_MEMBERS, "world", "world:no-rules"):
             yield Answer(name, _role(name), _forecasts(answers, name))
         yield Answer("world:shuffled", "ours", _forecasts(_answers(problem, fits, blend=True, swap=True), "world"))
-        blind = _fits(problem, replace(SPEC, actions=()), part(tell, "world:no-action", 1, 2))
+        blind = _fits(problem, replace(SPEC, actions=()), portion(tell, "world:no-action", 1, 2))
         yield Answer("world:no-action", "ours", _forecasts(_answers(problem, blind, blend=True), "world"))
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
@@ -131,7 +131,7 @@ class Ias(Task[Problem, Prediction]):
 def _fits(problem: Problem, spec: WorldSpec, tell: Progress) -> list[Fitted]:
     """The world of every fold: the first by itself, which compiles what the others find compiled."""
     n, ended = len(problem.folds), itertools.count(2)
-    first = fit_world(problem, problem.folds[0], spec, part(tell, f"fold 1 of {n}", 0, n))
+    first = fit_world(problem, problem.folds[0], spec, portion(tell, f"fold 1 of {n}", 0, n))
     others = [functools.partial(fit_world, problem, fold, spec) for fold in problem.folds[1:]]
     return [first, *side_by_side(others, lambda i: tell(f"fold {i + 2} of {n}", next(ended) / n))]
 

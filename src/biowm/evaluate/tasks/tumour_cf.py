@@ -36,7 +36,7 @@ from biowm.core.schedule import Schedule
 from biowm.core.scores import crps, inside, rank_quantile
 from biowm.core.world import World
 from biowm.train.calibrate import Calibration, band
-from biowm.train.contest import Progress, part
+from biowm.train.contest import Progress, portion
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
@@ -148,7 +148,7 @@ class TumourCf(Task[Problem, Told]):
         for i, trial in enumerate(problem.trials):
             fitted = fit_paths(
                 SPEC, trial.train, HORIZONS, thorough=problem.thorough, seed=problem.seed, halves=False,
-                progress=part(tell, trial.name, i, len(problem.trials)),
+                progress=portion(tell, trial.name, i, len(problem.trials)),
             )  # fmt: skip
             for name in (*RULES, "world", "world:no-rules"):
                 role: Role = "ours" if name.startswith("world") else "baseline"
