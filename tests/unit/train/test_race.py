@@ -160,10 +160,10 @@ def test_subjects_of_one_unit_are_one_row_and_alone_as_before():
 def test_the_contest_hands_on_the_units_of_the_split():
     """Twelve subjects, each a unit or in one of three litters: so many rows has the sheet."""
     paths, horizons = take(tiny_cohort(24, 8), np.arange(12)), Horizons("clock", (1.0, 4.0), "d")
-    frame = material(SPEC, paths, 1.0, 4.0).frame
+    everyone = material(SPEC, paths, 1.0, 4.0)
     litters = tuple("cab"[i % 3] for i in range(12))
     alone, together = (
-        hold_out(Job(SPEC, paths, units, horizons, 1.0, 0), few("persistence"), frame.scale, Stages(None, ""), _quiet)
+        hold_out(Job(SPEC, paths, units, horizons, 1.0, 0), few("persistence"), everyone, Stages(None, ""), _quiet)
         for units in (tuple(f"s{i}" for i in range(12)), litters)
     )
     assert alone.sheet.to_truth.shape == (12, 1)
