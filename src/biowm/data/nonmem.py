@@ -27,7 +27,7 @@ from .tables import Table
 def read(table: Table, study: StudyConfig, who: Who) -> tuple[Rows, list[pd.DataFrame]]:
     """The ordered readings and moments of a table, and its interventions (subject, card, dose, onset, stop).
 
-    A subject that was given something before its first reading begins there, with nothing read.
+    Where something was given between readings, or before the first, there is a row with nothing read.
     """
     r = records(table, study, who)
     doses = given(r)
@@ -42,7 +42,7 @@ def read(table: Table, study: StudyConfig, who: Who) -> tuple[Rows, list[pd.Data
     merged = _by_moment(frame, kind, r)
     values.check_order(merged, table, study.channels)
     moments = pd.concat([frame[MOMENT], doses[["subject", "onset"]].set_axis(MOMENT, axis=1)], ignore_index=True)
-    return Rows(_opened(merged, doses, who), moments.astype({"subject": int})), [doses]
+    return Rows(_with_doses(merged, doses, who), moments.astype({"subject": int})), [doses]
 
 
 def observed(table: Table, study: StudyConfig) -> Bool[np.ndarray, " rows"]:
@@ -58,9 +58,8 @@ def agree(study: StudyConfig, file: object) -> None:
         for name, one in declared.items():
             for key, value in (("column", one.column), ("blank", one.blank)):
                 if value is not None:
-                    raise _key(
-                        file, f"{group}.{name}.{key}", repr(value), "none: DV, AMT and RATE are read, and '.' is none"
-                    )
+                    expected = "none: DV, AMT and RATE are read, and '.' says nothing"
+                    raise _key(file, f"{group}.{name}.{key}", repr(value), expected)
     told = {key: [getattr(c, key) for c in study.channels.values()] for key in ("dvid", "cmt")}
     if len(study.channels) > 1 and not any(_distinct(labels) for labels in told.values()):
         raise _key(file, "channels", ", ".join(study.channels), "a dvid of its own for each channel, or a cmt")
@@ -111,9 +110,7 @@ def _kinds(r: Records) -> Shaped[np.ndarray, " rows"]:
         if len(declared) == len(names):
             known = ", ".join(f"{word} ({n})" for word, n in declared.items())
             r.refuse(r.observed & ~np.isin(told, list(declared)), item, f"one of {known}")
-            return np.array(
-                [declared.get(w, "") if o else "" for w, o in zip(told, r.observed, strict=True)], dtype=object
-            )
+            return np.where(r.observed, [declared.get(word, "") for word in told], "").astype(object)
     for item, told in (("DVID", r.dvid), ("CMT", r.cmt)):
         if item in r.called:
             first = told[r.observed][:1].tolist()
@@ -195,12 +192,18 @@ def _covariates(merged: pd.DataFrame, frame: pd.DataFrame, channels: list[str], 
         merged[name] = column
 
 
-def _opened(merged: pd.DataFrame, doses: pd.DataFrame, who: Who) -> pd.DataFrame:
-    """The readings, begun with an empty row for each subject that was given something before them."""
-    given = doses.groupby("subject")["onset"].min()
-    first = merged.groupby("subject")["t"].min().reindex(given.index)
-    early = given[given < first]
-    place = pd.Index([int(np.flatnonzero(who.code == s)[0]) for s in early.index], dtype=int)
-    empty = pd.DataFrame({"subject": early.index.to_numpy(int), "t": early.to_numpy(float)}, index=place)
-    whole = pd.concat([empty.reindex(columns=merged.columns), merged]).astype(merged.dtypes.to_dict())
+def _with_doses(merged: pd.DataFrame, doses: pd.DataFrame, who: Who) -> pd.DataFrame:
+    """The readings, with an empty row where something was given (or its giving ended) and nothing was read.
+
+    Between two rows of a path a dose has no time of its own: what is given there counts from the first of them.
+    """
+    edges = np.concatenate([doses["onset"].to_numpy(float), doses["stop"].to_numpy(float)])
+    given = pd.DataFrame({"subject": np.tile(doses["subject"].to_numpy(int), 2), "t": edges}).drop_duplicates()
+    last = given["subject"].map(merged.groupby("subject")["t"].max())
+    given = given[given["t"] < last]
+    read = pd.MultiIndex.from_frame(merged[MOMENT])
+    given = given[~pd.MultiIndex.from_frame(given).isin(read)]
+    first = pd.Series(np.arange(len(who.code))).groupby(who.code).first()
+    empty = given.set_index(pd.Index(given["subject"].map(first).to_numpy(int))).reindex(columns=merged.columns)
+    whole = pd.concat([empty, merged]).astype(merged.dtypes.to_dict())
     return whole.sort_values(MOMENT, kind="stable")

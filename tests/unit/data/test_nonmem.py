@@ -101,6 +101,10 @@ def test_infusions_boluses_and_additional_doses(tmp_path):
         Entry(1, 50.0, 0.0, 2.0), Entry(1, 50.0, 12.0, 14.0), Entry(1, 50.0, 24.0, 26.0),
         Entry(0, 200.0, 30.0, 30.0), Entry(0, 200.0, 54.0, 54.0),
     ]  # fmt: skip
+    # A row wherever something begins or ends: between two rows a dose has no time of its own.
+    np.testing.assert_array_equal(found.paths[0].t, [0, 2, 6, 12, 14, 24, 26, 30, 54, 60])
+    assert np.isfinite(found.paths[0].x[:, 0]).nonzero()[0].tolist() == [2, 9]
+    assert found.spacing == 54.0
     assert said(found) == {"additional doses after the last row of their subject left out": 1}
 
 
@@ -110,8 +114,8 @@ def test_steady_state_is_written_out_as_earlier_doses(tmp_path):
     (path,) = found.paths
     start = 24 - 12.0 * STEADY
     assert found.starts == (start,)
-    np.testing.assert_array_equal(path.t, [0, 24 - start, 40 - start])  # empty at the first dose of all
-    assert np.isnan(path.x[0, 0])
+    np.testing.assert_array_equal(path.t, [*(12 * np.arange(STEADY + 2)), 40 - start])
+    assert np.isfinite(path.x[:, 0]).nonzero()[0].tolist() == [STEADY, STEADY + 2]
     given = entries(path.plan)
     assert [e.onset for e in given] == [12.0 * k for k in range(STEADY + 2)]
     assert {e.dose for e in given} == {100.0}
