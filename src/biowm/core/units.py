@@ -108,6 +108,13 @@ def factor(source: str, target: str) -> float:
     return one
 
 
+def per(unit: str, clock: str) -> bool:
+    """Whether `unit` is something per exactly `clock`: mg/h is per h, mg/min is not."""
+    whole = dict[str, Any](parse(f"({unit}) * ({clock})")._units)
+    clocks = {*dict[str, Any](parse(clock)._units)}
+    return not any(name in clocks or registry().get_dimensionality(name) == {"[time]": 1} for name in whole)
+
+
 def quantity(text: str, unit: str, what: str = "value") -> float:
     """Read '365 d' as a number in `unit`; a number without a unit is refused.
 

@@ -86,9 +86,10 @@ def _starts(study: Study, split: Split, known: set[frozenset[str]]) -> list[Find
     """
     held, at, later = {*split.test, *split.calibrate}, defaultdict(set), set()
     for i, path in enumerate(study.paths):
-        rows = [digest_arrays([row]) for row in np.asarray(path.x)]
+        x = np.asarray(path.x)
+        rows = [digest_arrays([row]) for row in x[np.isfinite(x).any(axis=1)]]
         later |= set(rows[1:])
-        if rows and np.isfinite(np.asarray(path.x)[0]).any():
+        if rows:
             at[rows[0]].add(i)
     found = {i for row, some in at.items() for i in some if row not in later and _leaks(study, some, held, known)}
     names = tuple(study.subjects[i] for i in sorted(found))

@@ -65,7 +65,10 @@ class _Bounded(Keys):
 
 
 class Measured(_Bounded):
-    """One channel: a column of readings in `unit`, never above those of the channel that `below` names."""
+    """One channel: a column of readings in `unit`, never above those of the channel that `below` names.
+
+    In NONMEM tables `dvid` or `cmt` says which readings are its.
+    """
 
     link: Literal["log", "logit", "real", "ordinal"] = "real"
     floor: float = Field(default=0.0, ge=0)
@@ -74,6 +77,8 @@ class Measured(_Bounded):
     blank: float | None = None
     code: str | None = None
     below: str | None = None
+    dvid: Text | None = None
+    cmt: Text | None = None
 
     @field_validator("link", mode="before")
     @classmethod
@@ -113,13 +118,14 @@ class Covariate(_Bounded):
 
 
 class Action(_Bounded):
-    """One intervention: a bolus in `unit`, a rate (the value held) or a switch (0 or 1)."""
+    """One intervention: a bolus in `unit`, a rate (the value held) or a switch (0 or 1); into `cmt` (NONMEM tables)."""
 
     unit: Unit = ""
     low: float | None = 0.0
     kind: Literal["bolus", "rate", "switch"] = "rate"
     recorded: Literal["until_next", "since_last"] = "until_next"
     blank: float | None = None
+    cmt: Text | None = None
 
     @field_validator("kind", mode="before")
     @classmethod
@@ -235,7 +241,7 @@ class StudyConfig(Keys):
 
     study: str = "study"
     table: str
-    format: Literal["csv", "tsv", "parquet", "xlsx", "curves"] | None = None
+    format: Literal["csv", "tsv", "parquet", "xlsx", "curves", "nonmem"] | None = None
     columns: tuple[str, ...] | None = None
     na: tuple[Text, ...] = ()
     regime: Literal["path"] = "path"
@@ -272,8 +278,8 @@ class StudyConfig(Keys):
     @field_validator("format", mode="before")
     @classmethod
     def _known_format(cls, value: Any) -> Any:
-        if value in ("nonmem", "h5ad", "meds"):
-            raise ValueError(f"format {value!r} is not built yet; expected csv, tsv, parquet, xlsx or curves")
+        if value in ("h5ad", "meds"):
+            raise ValueError(f"format {value!r} is not built yet; expected csv, tsv, parquet, xlsx, curves or nonmem")
         return value
 
     @model_validator(mode="after")
@@ -285,6 +291,10 @@ class StudyConfig(Keys):
         if twice:
             raise ValueError(f"{', '.join(twice)}: one name for two things among channels, covariates and actions")
         chains(_channels(self.channels))
+        labelled = [n for n, c in self.channels.items() if c.dvid is not None or c.cmt is not None]
+        labelled += [n for n, a in self.actions.items() if a.cmt is not None]
+        if labelled and self.format != "nonmem":
+            raise ValueError(f"{', '.join(labelled)}: the keys dvid and cmt belong to format: nonmem")
         if self.split.by not in ("subject", *self.groups):
             raise ValueError(
                 f"split.by {self.split.by!r} is no group{closest(self.split.by, ['subject', *self.groups])}"

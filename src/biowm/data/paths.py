@@ -31,6 +31,11 @@ def check(readings: pd.DataFrame, table: Table, study: StudyConfig, who: Who) ->
         raise table.bad(row, "/".join(study.subject), found, expected)
 
 
+def read_at(path: Path) -> Float[np.ndarray, " t"]:
+    """The times at which something was read."""
+    return np.asarray(path.t, float)[np.isfinite(np.asarray(path.x)).any(axis=1)]
+
+
 def assemble(
     readings: pd.DataFrame,
     table: Table,
@@ -40,9 +45,8 @@ def assemble(
     traits: Float[np.ndarray, "n s"],
     ends: Int[np.ndarray, " n"],
 ) -> tuple[Path, ...]:
-    """The paths: a time for every row with a reading, counted from the subject's first row."""
-    names = list(study.measured)
-    rows = readings[readings[names].notna().any(axis=1)]
+    """The paths: a time for every row of `readings`, counted from the subject's first row."""
+    names, rows = list(study.measured), readings
     forward = [n for n, c in study.covariates.items() if c.fill == "forward"]
     if forward:
         rows = rows.copy()

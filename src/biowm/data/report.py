@@ -10,6 +10,7 @@ from biowm.core.path import CENSORED, ENDED
 from biowm.core.schedule import entries
 
 from .audit import audit
+from .paths import read_at
 from .splits import split as draw_split
 from .study import Study
 
@@ -38,7 +39,7 @@ def _block(title: str, lines: list[str]) -> str:
 def _overview(study: Study) -> list[str]:
     clock = study.spec.clock
     spans = np.array([float(p.t[-1]) for p in study.paths])
-    counts = np.array([len(p.t) for p in study.paths])
+    counts = np.array([len(read_at(p)) for p in study.paths])
     events = np.array([int(p.event) for p in study.paths])
     use = study.config.use
     lines = [
@@ -55,9 +56,8 @@ def _overview(study: Study) -> list[str]:
 
 
 def _widest(study: Study) -> str:
-    gaps = [
-        (float(np.max(np.diff(p.t))), name) for name, p in zip(study.subjects, study.paths, strict=True) if len(p.t) > 1
-    ]
+    read = zip(study.subjects, map(read_at, study.paths), strict=True)
+    gaps = [(float(np.max(np.diff(t))), name) for name, t in read if len(t) > 1]
     return f", widest {max(gaps)[0]:g} (subject {max(gaps)[1]})" if gaps else ""
 
 
@@ -126,7 +126,7 @@ def _traits(study: Study) -> list[str]:
 def _horizons(study: Study) -> list[str]:
     """How many subjects have a reading as far ahead of their second reading as each horizon."""
     wanted = study.horizons or tuple(n * study.spacing for n in (1, 3, 6, 12))
-    ahead = np.array([float(p.t[-1] - p.t[min(1, len(p.t) - 1)]) for p in study.paths])
+    ahead = np.array([float(t[-1] - t[min(1, len(t) - 1)]) for t in map(read_at, study.paths)])
     clock = study.spec.clock
     lines = [
         f"{h:g} {clock}: {int(np.sum(ahead >= h - 1e-6))} of {len(ahead)} subjects have readings that far"

@@ -58,7 +58,7 @@ def tidy(
     table.note("rows of one moment joined", positions[~clash.to_numpy()], None)
     table.note(f"rows of one moment that differ ({duplicates})", positions[clash.to_numpy()], None)
     usual = "mean" if duplicates == "mean" else "first"
-    how = {c: _lower_median if duplicates == "mean" and c in levels else usual for c in values}
+    how = {c: lower_median if duplicates == "mean" and c in levels else usual for c in values}
     moments = _merge(cells, many, how)
     return Rows(cells if duplicates == "replicate" else moments, moments)
 
@@ -71,7 +71,7 @@ def _merge(cells: pd.DataFrame, many: pd.Series, how: Mapping[str, str | Callabl
     return pd.concat([cells[~many], merged]).sort_values(MOMENT, kind="stable")
 
 
-def _lower_median(column: pd.Series) -> float:
+def lower_median(column: pd.Series) -> float:
     """The median, of an even number the lower of the two in the middle: always a value that was read."""
     return column.quantile(0.5, interpolation="lower")
 

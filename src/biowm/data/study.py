@@ -14,11 +14,11 @@ from biowm.core.path import Path
 from biowm.core.record import digest
 from biowm.core.spec import WorldSpec
 
-from . import cells, doses, events, subjects, tables, values
+from . import cells, doses, events, nonmem, subjects, tables, values
 from . import config as configs
 from .config import LimitText, StudyConfig
 from .locate import locate
-from .paths import assemble, check
+from .paths import assemble, check, read_at
 from .rows import Rows, tidy
 from .tables import Repair, Table
 
@@ -75,25 +75,19 @@ def _load(study: StudyConfig, base: File, data: str | File | None, name: object)
 
 
 def _build(study: StudyConfig, table: Table, base: File, data: str | File | None, name: object, content: str) -> Study:
-    other = None
-    if study.events is not None:
+    other, clinical = None, study.format == "nonmem"
+    if clinical:
+        nonmem.agree(study, name)
+    elif study.events is not None:
         other, more = tables.read(locate(study.events.table, base, data, name), None, None)
         content = digest([content, more])
     if study.empty == "drop":
-        table = subjects.drop_empty(table, study)
+        read = nonmem.observed if clinical else subjects.read
+        table = subjects.drop_empty(table, study, read(table, study))
     who = subjects.identify(table, study)
-    rows, acting = _rows(table, study, who)
+    rows, given = nonmem.read(table, study, who) if clinical else _recorded(table, other, study, who)
     check(rows.readings, table, study, who)
-    when = rows.moments.groupby("subject")["t"]
-    starts, last = when.min().to_numpy(), when.max()
-    cards = list(study.actions)
-    given = [
-        doses.recorded(rows.moments, a, cards.index(a), study.actions[a].kind, study.actions[a].recorded)
-        for a in acting
-    ]
-    if other is not None:
-        dated = cells.dated(table, study.time, study.time.column)
-        given += events.given(other, study, who, last, acting, dated)
+    starts = rows.moments.groupby("subject")["t"].min().to_numpy()
     plans = doses.schedules(doses.joined(given), starts, study.assignment.kind == "randomised")
     traits, levels = subjects.traits(table, study, who)
     paths = assemble(rows.readings, table, study, starts, plans, traits, subjects.ends(table, study, who))
@@ -135,8 +129,25 @@ def only(study: Study, rows: Sequence[int]) -> Study:
 
 
 def _spacing(paths: tuple[Path, ...]) -> float:
-    gaps = np.concatenate([np.diff(np.asarray(p.t, float)) for p in paths])
+    gaps = np.concatenate([np.diff(read_at(p)) for p in paths])
     return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
+
+
+def _recorded(
+    table: Table, other: Table | None, study: StudyConfig, who: subjects.Who
+) -> tuple[Rows, list[pd.DataFrame]]:
+    """The ordered rows of readings and doses, and the interventions that the table and its table of events record."""
+    rows, acting = _rows(table, study, who)
+    cards = list(study.actions)
+    given = [
+        doses.recorded(rows.moments, a, cards.index(a), study.actions[a].kind, study.actions[a].recorded)
+        for a in acting
+    ]
+    if other is not None:
+        dated = cells.dated(table, study.time, study.time.column)
+        last = rows.moments.groupby("subject")["t"].max()
+        given += events.given(other, study, who, last, acting, dated)
+    return rows, given
 
 
 def _rows(table: Table, study: StudyConfig, who: subjects.Who) -> tuple[Rows, list[str]]:
@@ -157,4 +168,5 @@ def _rows(table: Table, study: StudyConfig, who: subjects.Who) -> tuple[Rows, li
     for joined in (rows.readings, rows.moments):
         values.check_order(joined, table, study.channels)
     readings = values.fill_readings(rows.readings, table, study.channels)
+    readings = readings[readings[list(study.measured)].notna().any(axis=1)]
     return Rows(readings, values.fill_doses(rows.moments, table, acting)), list(acting)

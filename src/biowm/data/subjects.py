@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from biowm.core.path import CENSORED, ENDED, RUNNING
 
@@ -35,12 +35,15 @@ def identify(table: Table, study: StudyConfig) -> Who:
     return Who(tuple(names), pd.Index(names).get_indexer(pd.Index(label)))
 
 
-def drop_empty(table: Table, study: StudyConfig) -> Table:
-    """The table without the subjects that have no reading, each noted."""
+def read(table: Table, study: StudyConfig) -> Bool[np.ndarray, " rows"]:
+    """Which rows hold a reading."""
+    columns = [c.column or name for name, c in study.measured.items()]
+    return np.logical_or.reduce([~cells.blank(cells.text(table.column(c)), study.na).to_numpy() for c in columns])
+
+
+def drop_empty(table: Table, study: StudyConfig, read: Bool[np.ndarray, " rows"]) -> Table:
+    """The table without the subjects that have no row with a reading (`read`), each noted."""
     who = identify(table, study)
-    read = np.zeros(len(who.code), bool)
-    for name, channel in study.measured.items():
-        read |= ~cells.blank(cells.text(table.column(channel.column or name)), study.na).to_numpy()
     kept = np.isin(who.code, who.code[read])
     _, first = np.unique(np.where(kept, -1, who.code), return_index=True)
     first = first[~kept[first]]

@@ -101,7 +101,8 @@ def from_frame(frame: pd.DataFrame) -> Table:
 def read(paths: Sequence[Path], kind: str | None, columns: Sequence[str] | None) -> tuple[Table, str]:
     """One table from one file or many, and the sha256 of their contents in order.
 
-    `kind` overrides the file name's ending; `columns` names the columns of files without a header.
+    `kind` overrides the file name's ending (nonmem: only where that says nothing); `columns` names the columns of
+    files without a header.
     """
     repairs: list[Repair] = []
     frames, rows, running = [], [], hashlib.sha256()
@@ -129,7 +130,8 @@ def _read_one(
     path: Path, content: bytes, kind: str | None, columns: Sequence[str] | None, repairs: list[Repair]
 ) -> tuple[pd.DataFrame, Shaped[np.ndarray, " rows"]]:
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
-    kind = kind or _KINDS.get(suffixes[-1] if suffixes else "")
+    ending = _KINDS.get(suffixes[-1] if suffixes else "")
+    kind = (ending or "csv") if kind == "nonmem" else kind or ending
     if kind is None:
         expected = "csv, tsv, txt, parquet or xlsx (or the key format)"
         raise fault(f"the ending {path.suffix!r}", expected, file=path)

@@ -72,7 +72,7 @@ def test_the_good_study_is_good(tmp_path):
         ({"horizons": ["soon"]}, ("horizon", "'soon'", "28 d")),
         ({"regime": "cloud"}, ("regime cloud", "not built yet")),
         ({"control": {"obs": "x"}}, ("control", "not built yet")),
-        ({"format": "nonmem"}, ("key format", "not built yet", "parquet")),
+        ({"format": "meds"}, ("key format", "not built yet", "parquet")),
         ({"split": {"by": "clinic"}}, ("split.by 'clinic'", "subject")),
         ({"split": {"test": 0.6, "calibrate": 0.5}}, ("key split", "nothing to train on")),
         ({"traits": {"age": {}}}, ("key traits.age", "unit")),
