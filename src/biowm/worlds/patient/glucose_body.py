@@ -61,8 +61,20 @@ def rest(own: Float[Array, "*b p"]) -> Body:
     p = _parameters(own)
     zero = jnp.zeros_like(p.BW)
     x = Compartments(
-        zero, zero, zero, p.Gpb, p.Gtb, p.Ipb, zero, p.Ib, p.Ib, p.Ilb, p.isc1ss, p.isc2ss, p.Gpb
-    )  # fmt: skip
+        solid=zero,
+        liquid=zero,
+        gut=zero,
+        blood=p.Gpb,
+        tissue=p.Gtb,
+        insulin=p.Ipb,
+        uptake=zero,
+        delay=p.Ib,
+        production=p.Ib,
+        liver=p.Ilb,
+        depot=p.isc1ss,
+        monomers=p.isc2ss,
+        skin=p.Gpb,
+    )
     return Body(jnp.stack(x, axis=-1), zero, zero)
 
 

@@ -69,7 +69,7 @@ def value(own: Float[AnyArray, "*b p"], name: str) -> Float[AnyArray, "*b"]:
 
 
 def _table() -> tuple[tuple[str, ...], Float[np.ndarray, "30 p"], Float[np.ndarray, "30 2"]]:
-    text = resources.files(__package__).joinpath("glucose_patients.csv").read_text(encoding="utf-8")
+    text = resources.files("biowm.worlds.patient").joinpath("glucose_patients.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
 
     def columns(names: tuple[str, ...]) -> np.ndarray:
