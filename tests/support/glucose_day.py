@@ -41,7 +41,7 @@ def boluses(i: int) -> np.ndarray:
 
 def reference() -> np.ndarray:
     """What simglucose says: glucose (mg/dL) of each patient every half hour."""
-    return np.loadtxt(FILE, delimiter=",", usecols=range(1, MINUTES // EVERY + 1))
+    return np.loadtxt(FILE, delimiter=",", comments=None, usecols=range(1, MINUTES // EVERY + 1))
 
 
 def ask(name: str) -> np.ndarray:

@@ -23,6 +23,7 @@ from .glucose_patients import Parameters, value
 
 PMOL = 6000.0  # of insulin in 1 U
 EATING = 5.0  # g of carbohydrate a minute
+_PARTS = 2  # steps of a bite
 _SMALL = 0.1  # decay in a step, below which the weight of the corrector is a series: single precision
 
 
@@ -96,30 +97,37 @@ def give(own: Float[Array, "*b p"], body: Body, bolus: Float[Array, ""], carbs: 
 
 
 def carry(
-    own: Float[Array, "*b p"], body: Body, rate: Float[Array, ""], dt: Float[Array, ""], substeps: int
+    own: Float[Array, "*b p"], body: Body, rate: Float[Array, ""], dt: Float[Array, ""], bites: int
 ) -> Body:  # fmt: skip
-    """The body after `dt` minutes under insulin at `rate` (U/min), in equal steps that should not exceed 1 min.
+    """The body after `dt` minutes under insulin at `rate` (U/min).
 
-    No compartment falls below 0: glucose that would is 0 until it rises (in simglucose it stays below 0 for good).
+    Whoever eats does so in `bites` equal parts of the time, which should not exceed 1 min (the step of simglucose, that
+    a bite counts as eaten from its beginning on); each is solved in `_PARTS` steps. No compartment falls below 0:
+    glucose that would is 0 until it rises (in simglucose it stays below 0 for good).
     """
-    p, h = _parameters(own), dt / substeps
+    p, minute = _parameters(own), dt / bites
+    h = minute / _PARTS
     insulin = PMOL * rate / p.BW
     stays, first, second = (jnp.unstack(w, axis=-1) for w in _weights(_leaks(p), h))
 
-    def step(now: tuple[Compartments, Array, Array], _: None) -> tuple[tuple[Compartments, Array, Array], None]:
-        x, to_eat, meal = now
-        bite = jnp.minimum(EATING * h, to_eat)
-        meal = meal + 1000 * bite
-        carbs = 1000 * bite / jnp.where(h > 0, h, 1.0)
+    def part(x: Compartments, carbs: Array, meal: Array) -> Compartments:
         flow = _inflow(p, x, carbs, insulin, meal)
         ahead = Compartments(*(k * v + w * s for k, v, w, s in zip(stays, x, first, flow, strict=True)))
         later = _inflow(p, ahead, carbs, insulin, meal)
         after = Compartments(*(v + w * (b - a) for v, w, a, b in zip(ahead, second, flow, later, strict=True)))
-        kept = Compartments(*(jnp.maximum(v, 0.0) for v in after))
-        return (kept._replace(uptake=after.uptake), to_eat - bite, meal), None
+        return Compartments(*(jnp.maximum(v, 0.0) for v in after))._replace(uptake=after.uptake)
+
+    def bite(now: tuple[Compartments, Array, Array], _: None) -> tuple[tuple[Compartments, Array, Array], None]:
+        x, to_eat, meal = now
+        eaten = jnp.minimum(EATING * minute, to_eat)
+        meal = meal + 1000 * eaten
+        carbs = 1000 * eaten / jnp.where(minute > 0, minute, 1.0)
+        for _ in range(_PARTS):
+            x = part(x, carbs, meal)
+        return (x, to_eat - eaten, meal), None
 
     start = (Compartments(*jnp.unstack(body.x, axis=-1)), body.to_eat, body.meal)
-    (x, to_eat, meal), _ = jax.lax.scan(step, start, None, length=substeps)
+    (x, to_eat, meal), _ = jax.lax.scan(bite, start, None, length=bites)
     return Body(jnp.stack(x, axis=-1), to_eat, meal)
 
 
