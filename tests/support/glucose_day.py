@@ -24,7 +24,7 @@ OFF = (21 * 60, 23 * 60)  # the pump is off
 def basals(i: int) -> np.ndarray:
     """The basal rate (U/h) in each minute of patient `i`."""
     minute = np.arange(MINUTES)
-    return np.where((minute >= OFF[0]) & (minute < OFF[1]), 0.0, glucose_patients.basal(glucose_patients.VALUES[i]))
+    return np.where((minute >= OFF[0]) & (minute < OFF[1]), 0.0, glucose_patients.basal(glucose_patients.VALUES)[i])
 
 
 def carbs() -> np.ndarray:
