@@ -122,7 +122,7 @@ def carry(
         eaten = jnp.minimum(EATING * minute, to_eat)
         meal = meal + 1000 * eaten
         carbs = 1000 * eaten / jnp.where(minute > 0, minute, 1.0)
-        for _ in range(_PARTS):
+        for _part in range(_PARTS):
             x = part(x, carbs, meal)
         return (x, to_eat - eaten, meal), None
 
