@@ -169,6 +169,44 @@ _BIBTEX = r"""
   pages = {e1009822},
   doi = {10.1371/journal.pcbi.1009822},
 }
+
+@article{dallaman2007meal,
+  author = {Dalla Man, Chiara and Rizza, Robert A. and Cobelli, Claudio},
+  title = {Meal Simulation Model of the Glucose-Insulin System},
+  year = {2007},
+  journal = {IEEE Transactions on Biomedical Engineering},
+  volume = {54},
+  pages = {1740--1749},
+  doi = {10.1109/TBME.2007.893506},
+}
+
+@article{kovatchev2009silico,
+  author = {Kovatchev, Boris P. and Breton, Marc and Dalla Man, Chiara and Cobelli, Claudio},
+  title = {In Silico Preclinical Trials: A Proof of Concept in Closed-Loop Control of Type 1 Diabetes},
+  year = {2009},
+  journal = {Journal of Diabetes Science and Technology},
+  volume = {3},
+  pages = {44--55},
+  doi = {10.1177/193229680900300106},
+}
+
+@article{breton2008analysis,
+  author = {Breton, Marc and Kovatchev, Boris},
+  title = {Analysis, Modeling, and Simulation of the Accuracy of Continuous Glucose Sensors},
+  year = {2008},
+  journal = {Journal of Diabetes Science and Technology},
+  volume = {2},
+  pages = {853--862},
+  doi = {10.1177/193229680800200517},
+}
+
+@software{xie2018simglucose,
+  author = {Xie, Jinyu},
+  title = {Simglucose},
+  year = {2018},
+  license = {MIT},
+  url = {https://github.com/jxx123/simglucose},
+}
 """
 _ENTRIES = {entry[entry.index("{") + 1 : entry.index(",")]: entry for entry in _BIBTEX.strip().split("\n\n")}
 _TOPICS = {
@@ -179,6 +217,7 @@ _TOPICS = {
     "crps": "gneiting2007strictly jordan2019evaluating ferro2014fair",
     "cem": "deboer2005tutorial",
     "tumour": "geng2017prediction",
+    "glucose": "dallaman2007meal kovatchev2009silico breton2008analysis xie2018simglucose",
     "ias": "bruchovsky2006final",
     "tumour-trials": "laleh2022classical",
 }

@@ -63,6 +63,9 @@ def test_a_row_is_scored_on_subjects_that_nobody_learned_from(monkeypatch: pytes
 
 
 def test_patient_days_a_second_are_patient_days_by_seconds():
-    found = Speed().score({"cohort": (0.5, 1.5)}, Problem(seed=3, patients=50, ready=tiny_material(), repeats=2))
+    found = Speed().score(
+        {"cohort": (0.5, 1.5), "glucose": (2.0,)}, Problem(seed=3, patients=50, ready=tiny_material(), repeats=2)
+    )
     assert interval(found["cohort", "seconds"]).value == 1.0
     assert interval(found["cohort", "patient_days_per_second"]).value == 50 * 60 * 2 / 2.0
+    assert interval(found["glucose", "patient_days_per_second"]).value == 5 / 2.0

@@ -1,6 +1,8 @@
 """Task `speed`: how long the machine's main parts take, beside the plain way to do the same in the same run.
 
 - `cohort`: 10,000 simulated patients of 60 days; beside it a NumPy loop over days with all patients in one array.
+- `glucose`: a day of 1,000 patients with type 1 diabetes, read every 5 min; beside it the same equations in the package
+  simglucose (extra `[peers]`), from half an hour of one patient, without a sensor.
 - `rollout`: five members, 1,024 draws each, 30 steps of one subject; beside it one compiled step called from Python.
 - `fit`: the mixed-effects trunk on 2,000 patients of 60 days; beside it the simple rule ridge.
 
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
+from types import ModuleType
 
 import equinox as eqx
 import jax
@@ -23,24 +26,28 @@ import numpy as np
 
 from biowm.core.path import Path
 from biowm.core.registry import register
-from biowm.core.rollout import assimilate, at, draw_states, resume, rollout
+from biowm.core.rollout import assimilate, at, draw_states, resume, rollout, unroll
+from biowm.core.schedule import Entry, schedule
 from biowm.core.world import World
 from biowm.models.candidate import Candidate, Material, material
 from biowm.train.candidates import entrants
 from biowm.train.contest import Progress
 from biowm.worlds.patient import tumour
 from biowm.worlds.patient.cohort import cohort
+from biowm.worlds.patient.glucose import Glucose
 
 from ..metrics import Metric, Tally, given
 from ..task import Answer, Setting, Task
+from ._simglucose import simglucose, trace
 
 _DAYS, _MEMBERS, _DRAWS, _STEPS = 60, 5, 1024, 30
+_MINUTES = 24 * 60
 _SECONDS, _RATE = Metric(given), Metric(given)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Patients to simulate, and the material of a cohort to fit."""
+    """Patients to simulate (a tenth as many with diabetes), and the material of a cohort to fit."""
 
     seed: int
     patients: int
@@ -55,7 +62,7 @@ Prediction = Mapping[str, tuple[float, ...]]  # seconds of each repeat, by split
 class Speed(Task[Problem, Prediction]):
     """Seconds of the main parts, beside the plain way to do the same."""
 
-    version = "1"
+    version = "2"  # 2: glucose
     primary = "seconds"
 
     def make(self, seed: int, setting: Setting) -> Problem:
@@ -68,14 +75,16 @@ class Speed(Task[Problem, Prediction]):
     def scope(self, setting: Setting) -> str:
         """The machine, and the size of a quick run."""
         size = "; quick: a tenth of the patients" if setting.effort == "quick" else ""
-        return (
-            f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, JAX {jax.__version__}{size}"
-        )
+        peer = "" if simglucose() else "; simglucose is not installed: no row of it"
+        machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, JAX {jax.__version__}"
+        return machine + size + peer
 
     def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """The plain ways first, then ours."""
         rules = {c.name: c for c in entrants()}
         yield Answer("numpy", "baseline", {"cohort": _time(lambda: _plain_cohort(problem), problem.repeats)})
+        if (peer := simglucose()) is not None:
+            yield Answer("simglucose", "baseline", {"glucose": _by_simglucose(peer, problem)})
         yield Answer("stepwise", "baseline", {"rollout": _time(_stepwise(problem), problem.repeats)})
         yield Answer("ridge", "baseline", {"fit": _time(lambda: _fit(rules["ridge"], problem), 2)})
         key = jax.random.key(problem.seed + 1)
@@ -84,20 +93,21 @@ class Speed(Task[Problem, Prediction]):
             "ours",
             {
                 "cohort": _time(lambda: cohort(key, problem.patients, 2.0, _DAYS), problem.repeats),
+                "glucose": _time(_diabetics(problem), problem.repeats),
                 "rollout": _time(_ensemble(problem), problem.repeats),
                 "fit": _time(lambda: _fit(rules["mixed(full)"], problem), 2),
             },
         )
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
-        """Seconds of each repeat; for the cohort patient-days a second, too."""
-        found = {}
+        """Seconds of each repeat; where patients are simulated patient-days a second, too."""
+        found, days = {}, {"cohort": problem.patients * _DAYS, "glucose": problem.patients // 10}
         for split, seconds in prediction.items():
             units = np.array([f"{problem.seed}/{i}" for i in range(len(seconds))])
             taken, one = np.array(seconds), np.ones(len(seconds))
             found[split, "seconds"] = Tally(_SECONDS, units, taken, one)
-            if split == "cohort":
-                found[split, "patient_days_per_second"] = Tally(_RATE, units, one * problem.patients * _DAYS, taken)
+            if split in days:
+                found[split, "patient_days_per_second"] = Tally(_RATE, units, one * days[split], taken)
         return found
 
 
@@ -176,6 +186,32 @@ def _plain_cohort(problem: Problem) -> np.ndarray:
         growth = 7e-5 * np.log(tumour.CAPACITY / volume) - 0.028 * drug - 0.04 * tumour.KILL * radio
         volume = (volume * (1 + growth + tumour.NOISE * rng.standard_normal(n))).clip(1e-9, tumour.DEATH)
     return out
+
+
+def _diabetics(problem: Problem) -> Callable[[], jax.Array]:
+    """A day of insulin and three meals of patients of the prior, in one compiled call: sensor readings every 5 min."""
+    world = Glucose(spacing=5.0, substeps=5)
+    plan = schedule(
+        [Entry(0, 1.0, 0.0, _MINUTES)]
+        + [Entry(card, dose, 60.0 * hour, 60.0 * hour) for hour in (7, 12, 19) for card, dose in ((1, 5.0), (2, 60.0))]
+    )
+    times = jnp.arange(5.0, _MINUTES + 1, 5.0)
+
+    @eqx.filter_jit
+    def run(world: Glucose, keys: jax.Array) -> jax.Array:
+        belief = world.begin(jnp.zeros(3))
+        return jax.vmap(lambda key: unroll(world, world.draw(belief, key=key), plan, times, key=key)[1])(keys)
+
+    return lambda: run(world, jax.random.split(jax.random.key(problem.seed), problem.patients // 10))
+
+
+def _by_simglucose(peer: ModuleType, problem: Problem) -> tuple[float, ...]:
+    """Seconds that simglucose would take for as many patient-days, from one patient and half an hour after a meal."""
+    minutes = 30
+    insulin, carbs = np.full(minutes, 1 / 60), np.zeros(minutes)
+    insulin[0], carbs[0] = 5.0, 60.0
+    scale = problem.patients // 10 * _MINUTES / minutes
+    return tuple(scale * s for s in _time(lambda: trace(peer, "adult#001", insulin, carbs), problem.repeats))
 
 
 def _processor() -> str:
