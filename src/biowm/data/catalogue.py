@@ -22,7 +22,8 @@ from .locate import data_roots, natural
 class KnownSet:
     """A public data set: `files` (a glob) under `folder` of a data folder, hashed together as `sha256`.
 
-    `archive` is a zip of the source; `inside` is the part of it that is kept, as `folder`/`keep`.
+    `archive` is a zip of the source; `inside` is the part of it that is kept, as `folder`/`keep`. Without an archive
+    `by_hand` says how the files are made.
     """
 
     name: str
@@ -32,9 +33,10 @@ class KnownSet:
     sha256: str
     licence: str
     cite: str
-    archive: str
-    inside: str
-    keep: str
+    archive: str = ""
+    inside: str = ""
+    keep: str = ""
+    by_hand: str = ""
 
 
 def _github(repository: str, commit: str) -> str:
@@ -65,6 +67,17 @@ SETS = (
         archive=_github("ablaom/TumorGrowth.jl", "8ed9826ee8cd0a6c4513dcfe24fa90a55f637732"),
         inside="data",
         keep="data",
+    ),
+    KnownSet(
+        name="physionet2012",
+        title="Stays in intensive care, set A of the PhysioNet 2012 challenge, 3,996 stays as one long table",
+        folder="patient/physionet2012",
+        files="set_a_long.csv.gz",
+        sha256="76d5b1e312152a23b1d21f984092d06b87d04678e4b25723f36acc6c6a533a81",
+        licence="ODC-BY-1.0 (PhysioNet; not verified)",
+        cite="doi:10.22489/CinC.2012.065",
+        by_hand="unpack https://physionet.org/files/challenge-2012/1.0.0/set-a.zip and write all its files, each with "
+        "its RecordID as the first column, as one table of RecordID, Time, Parameter, Value",
     ),
     KnownSet(
         name="parpi",
@@ -140,6 +153,8 @@ def get(name: str, data: Path | str | None = None) -> Path:
     folder = root / item.folder
     if checksum(item, folder) == item.sha256:
         return folder
+    if not item.archive:
+        raise BadInput(f"data set {name!r} has no archive that holds it as it is used: {item.by_hand} in {folder}")
     try:
         with urllib.request.urlopen(item.archive, timeout=60) as reply:
             archive = zipfile.ZipFile(io.BytesIO(reply.read()))

@@ -180,6 +180,23 @@ def ratio(ours: Tally, other: Tally, *, seed: int = 0) -> Interval:
     return _paired(ours, other, np.divide, seed)
 
 
+def geometric_ratio(ours: Sequence[Tally], other: Sequence[Tally], *, seed: int = 0) -> Interval:
+    """Geometric mean of the ratios ours / other of several metrics (one a channel), units resampled together."""
+    units = np.unique(np.concatenate([t.units for t in (*ours, *other)]))
+    both = []
+    for weights in (np.ones((1, len(units))), _weights(len(units), seed)):
+        x, y = (np.stack([_value(_among(t, units), weights) for t in side]) for side in (ours, other))
+        both.append(np.exp(np.log(x / y).mean(0)))
+    return Interval(float(both[0][0]), *_bounds(both[1]), round(sum(t.count.sum() for t in ours)))
+
+
+def _among(sums: Tally, units: np.ndarray) -> Tally:
+    """The same tally over more units, which count nothing."""
+    place = np.searchsorted(units, sums.units)
+    total, count = (_sums(place, v, len(units)) for v in (sums.total, sums.count))
+    return Tally(sums.metric, units, total, count)
+
+
 def _paired(ours: Tally, other: Tally, combine: np.ufunc, seed: int) -> Interval:
     shared, a, b = np.intersect1d(ours.units, other.units, return_indices=True)
     if not len(shared):

@@ -67,6 +67,13 @@ def test_altered_files_are_refused(toy, tmp_path):
         catalogue.find("toy", tmp_path / "data")
 
 
+def test_a_set_without_an_archive_says_how_its_files_are_made(toy, tmp_path, monkeypatch):
+    by_hand = dataclasses.replace(toy, archive="", by_hand="make it so")
+    monkeypatch.setattr(catalogue, "SETS", (by_hand,))
+    with pytest.raises(BadInput, match=r"no archive .*: make it so in .*toy"):
+        catalogue.get("toy", tmp_path / "none")
+
+
 def test_names_that_lead_out_of_the_archive_are_refused(toy, tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("repo-abc/data/../../../../out.csv", "x")

@@ -10,6 +10,7 @@ from biowm.evaluate.metrics import (
     average,
     difference,
     exact_share,
+    geometric_ratio,
     interval,
     measure,
     ratio,
@@ -117,3 +118,15 @@ def test_seeds_are_averaged_over_those_that_scored_the_unit():
     assert list(both.units) == ["x", "y", "z"]
     assert list(both.total) == [3.25, 5.0, 8.0]
     assert list(both.count) == [1.5, 1.0, 1.0]
+
+
+def test_a_geometric_ratio_weighs_channels_alike_and_resamples_units_together():
+    units = np.array(["a", "b", "c", "d"])
+    small, large = np.array([1.0, 2.0, 3.0, 4.0]), np.array([100.0, 300.0, np.nan, 200.0])
+    ours = [tally(METRICS["mae"], 0.5 * small, units), tally(METRICS["mae"], 2 * large, units)]
+    last = [tally(METRICS["mae"], small, units), tally(METRICS["mae"], large, units)]
+    found = geometric_ratio(ours, last)
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
+    assert found.n == 7
+    alone = geometric_ratio(ours[1:], last[1:])
+    assert alone.value == pytest.approx(2.0)

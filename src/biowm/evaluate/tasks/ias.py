@@ -8,7 +8,6 @@ y = log(PSA + .1). `world` and its kin are fitted on the training patients of ea
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -27,7 +26,6 @@ from biowm.core.registry import register
 from biowm.core.schedule import Entry, Schedule, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.data import catalogue
-from biowm.train.calibrate import Calibration, band
 from biowm.train.contest import Progress, mixture, portion, silent
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
@@ -38,6 +36,7 @@ from ..metrics import Forecast, Tally, add, measure
 from ..tamper import pack, shuffled, unpack
 from ..task import Answer, Setting, Task
 from ._ar import LEADS, RULES, Visits, foretell, truths
+from ._fits import as_forecast, fit_folds
 
 _SPLITS = {"next": 1, "h3": 3, "h6": 6, "h12": 12}
 _METRICS = ("rmse", "mae", "crps", "coverage90", "joint90", "interval_score")
@@ -129,11 +128,8 @@ class Ias(Task[Problem, Prediction]):
 
 
 def _fits(problem: Problem, spec: WorldSpec, tell: Progress) -> list[Fitted]:
-    """The world of every fold: the first by itself, which compiles what the others find compiled."""
-    n, ended = len(problem.folds), itertools.count(2)
-    first = fit_world(problem, problem.folds[0], spec, portion(tell, f"fold 1 of {n}", 0, n))
-    others = [functools.partial(fit_world, problem, fold, spec) for fold in problem.folds[1:]]
-    return [first, *side_by_side(others, lambda i: tell(f"fold {i + 2} of {n}", next(ended) / n))]
+    """The world of every fold."""
+    return fit_folds(lambda i, told: fit_world(problem, problem.folds[i], spec, told), len(problem.folds), tell)
 
 
 def fit_world(problem: Problem, fold: Fold, spec: WorldSpec, tell: Progress = silent) -> Fitted:
@@ -222,7 +218,9 @@ def _forecasts(answers: Sequence[Answers], name: str) -> Prediction:
         pools = {"world": a.fitted.race.weights(), "world:no-rules": dict(a.fitted.race.rules_free)}
         trust = a.fitted.calibration if name == "world" else a.fitted.rules_calibration[name]
         psa = mixture(a.draws, pools.get(name, {name: 1.0}))
-        parts.append(tuple(_split(a.fitted.spec, trust, psa, a.leads, lead) for lead in _SPLITS.values()))
+        parts.append(tuple(
+            as_forecast(a.fitted.spec, trust, psa[:, :, :lead], a.leads[:, :lead], _log) for lead in _SPLITS.values()
+        ))  # fmt: skip
     return tuple(parts)
 
 
@@ -238,20 +236,6 @@ def _queries(visits: Sequence[Visits], tests: Path) -> Queries:
 def _swapped(tests: Path, queries: Queries, seed: int) -> Schedule:
     origins = tests.t[queries.subject, queries.origin]
     return pack(shuffled(unpack(take(tests, queries.subject).plan), origins, queries.subject, seed))
-
-
-def _split(
-    spec: WorldSpec,
-    calibration: Calibration,
-    psa: Float[np.ndarray, "q n h 1"],
-    leads: Float[np.ndarray, "q h"],
-    lead: int,
-) -> Forecast:
-    """The forecast up to one lead, in log(PSA + .1)."""
-    y = _log(psa[:, :, :lead, 0])
-    edges = [band(calibration, spec, psa[:, :, :lead], leads[:, :lead], kind)[1:] for kind in ("pointwise", "joint")]
-    (low, high), (joint_low, joint_high) = ([_log(edge[..., 0]) for edge in pair] for pair in edges)
-    return Forecast(y.mean(1), np.median(y, axis=1), y, low, high, joint_low, joint_high)
 
 
 def _log(psa: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ last value (`locf`), which is hard to beat; its bands are quantiles of what its 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -24,16 +25,16 @@ from biowm.core.queries import Queries
 from biowm.core.registry import register
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, WorldSpec
-from biowm.core.world import World
 from biowm.data import catalogue
-from biowm.train.calibrate import Calibration, band
-from biowm.train.contest import Progress, part
+from biowm.train.contest import Progress
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
+from biowm.train.workers import side_by_side
 
 from ..metrics import METRICS, Forecast, Tally, add, ratio, tally
 from ..task import Answer, Pooled, Setting, Task
+from ._fits import as_forecast, fit_folds, member
 
 AHEAD, LEAST, FOLDS = 3, 6, 5  # readings asked about, readings needed, folds by patient
 RULES = ("locf", "trend")
@@ -105,12 +106,13 @@ class TumourTrials(Task[Problem, Prediction]):
         """The last value and the subject's own trend, then the race's own rules, then the worlds."""
         for rule in RULES:
             yield Answer(rule, "baseline", tuple(_by_rule(problem, fold, rule) for fold in problem.folds))
-        n = len(problem.folds)
-        fits = [_fit(problem, fold, part(tell, f"fold {i + 1} of {n}", i, n)) for i, fold in enumerate(problem.folds)]
+        fits = fit_folds(lambda i, told: _fit(problem, problem.folds[i], told), len(problem.folds), tell)
         for name in (*_MEMBERS, "world", "world:no-rules"):
             role: Role = "baseline" if name in _MEMBERS else "ours"
-            pairs = zip(problem.folds, fits, strict=True)
-            yield Answer(name, role, tuple(_by_world(problem, fold, fitted, name) for fold, fitted in pairs))
+            asked = [
+                functools.partial(_by_world, problem, *pair, name) for pair in zip(problem.folds, fits, strict=True)
+            ]
+            yield Answer(name, role, tuple(side_by_side(asked, lambda i: None)))
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
         """Tallies by subject; its three readings count alike."""
@@ -206,20 +208,9 @@ def _by_world(problem: Problem, fold: Fold, fitted: Fitted, name: str) -> Foreca
     rows = np.arange(len(asked))
     times = paths.t[rows[:, None], origin[:, None] + 1 + np.arange(AHEAD)]
     queries = Queries(rows, origin, times)
-    world, trust = _member(fitted, name)
+    world, trust = member(fitted, name)
     volume = forecast(world, paths, queries, key=jax.random.key(problem.seed), draws=problem.draws)
-    leads = times - paths.t[rows, origin][:, None]
-    edges = [band(trust, SPEC, volume, leads, kind)[1:] for kind in ("pointwise", "joint")]
-    (low, high), (joint_low, joint_high) = ([_log(edge[..., 0]) for edge in pair] for pair in edges)
-    y = _log(volume[..., 0])
-    return Forecast(y.mean(1), np.median(y, axis=1), y, low, high, joint_low, joint_high)
-
-
-def _member(fitted: Fitted, name: str) -> tuple[World, Calibration]:
-    if name == "world":
-        return fitted.world, fitted.calibration
-    world = fitted.rules_free if name == "world:no-rules" else fitted.members[name]
-    return world, fitted.rules_calibration[name]
+    return as_forecast(SPEC, trust, volume, times - paths.t[rows, origin][:, None], _log)
 
 
 def _log(volume: np.ndarray) -> np.ndarray:
