@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import norm
 
 MOST = 1e3
 
@@ -37,6 +38,16 @@ def marginal_gamma(treated: Float[np.ndarray, "q n"], untreated: Float[np.ndarra
         middle = (low + high) / 2
         low, high = (low, middle) if flips(float(np.exp(middle))) else (middle, high)
     return float(np.exp(high))
+
+
+def widening(level: float, gamma: float) -> float:
+    """How much wider a central normal band of a `level` is where either tail may be `gamma` times as likely as told.
+
+    Under the marginal sensitivity model at `gamma` no outcome is likelier than that, so the wider band holds what the
+    other would hold without hidden confounding.
+    """
+    tail = (1 - level) / 2
+    return float(norm.isf(tail / gamma) / norm.isf(tail))
 
 
 def e_value(standardised: float) -> float:

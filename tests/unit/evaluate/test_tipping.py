@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from biowm.evaluate.tipping import e_value, marginal_gamma
+from biowm.evaluate.tipping import e_value, marginal_gamma, widening
 
 GRID = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)[None, :]
 
@@ -29,3 +29,9 @@ def test_the_e_value_is_that_of_the_paper():
     assert e_value(np.log(3.9) / 0.91) == pytest.approx(7.26, abs=0.01)  # doi:10.7326/M16-2607: risk ratio 3.9
     assert e_value(-np.log(3.9) / 0.91) == pytest.approx(7.26, abs=0.01)
     assert e_value(0.0) == 1.0
+
+
+@pytest.mark.parametrize("gamma", [1.0, 2.0, 300.0])
+def test_a_wider_band_leaves_gamma_times_less_outside(gamma):
+    edge = stats.norm.isf(0.05) * widening(0.9, gamma)
+    assert stats.norm.sf(edge) == pytest.approx(0.05 / gamma)

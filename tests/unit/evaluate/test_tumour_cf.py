@@ -19,6 +19,7 @@ from biowm.evaluate.tasks.tumour_cf import RULES, STRETCHES, Problem, Size, Told
 from biowm.models.scale import fit_scale
 from biowm.train.calibrate import Calibration
 from biowm.train.fitted import Fitted
+from biowm.worlds.patient.cohort import daily
 from biowm.worlds.patient.tumour import DEATH, SPEC, Tumour
 
 LENGTHS = np.array([b - a for a, b in STRETCHES])
@@ -95,6 +96,27 @@ def test_questions_are_the_protocols():
             )
 
 
+def test_hidden_doctors_treat_who_responds_and_nobody_is_told():
+    told, hidden = (make(0, variant, Size((0,), 400, 8, 3)) for variant in (None, "hidden"))
+    assert hidden.spec.traits == ()
+    assert hidden.trials[0].train.traits.shape == (400, 0)
+    assert not hidden.plain
+    kills = []
+    for trial in (told.trials[0], hidden.trials[0]):
+        treated = daily(trial.train.plan, 1)[:, 0, 1]  # with radio, on the first day
+        kills.append(1 - (trial.train.x[treated, 1, 0] / trial.train.x[treated, 0, 0]).mean())
+    assert kills[1] > kills[0] + 0.01
+
+
+def test_bounds_hold_what_a_hidden_confounder_could_hide():
+    problem, told, _ = by_hand()
+    truth = 100 / DEATH * problem.trials[0].truth
+    off = replace(told, mean=truth + 2, low=truth + 1, high=truth + 3, bounds=(truth - 1, truth + 5))
+    scores = TumourCf().score(off, problem)
+    assert interval(scores["gamma2/one-step", "coverage90"]).value == 0
+    assert interval(scores["gamma2/one-step", "bounds90"]).value == 1
+
+
 def test_the_whole_task_on_a_handful(monkeypatch):
     """With the filter in the place of every learned world: all rows are there, and nobody differs from the floor."""
 
@@ -117,6 +139,11 @@ def test_the_whole_task_on_a_handful(monkeypatch):
     assert ("published:CRN", "gamma0/one-step", "nrmse") not in found
     assert found["oracle", "gamma1/one-step", "nrmse"].value < found["bayes", "gamma1/one-step", "nrmse"].value
     assert "quick" in result.version
+    monkeypatch.setattr(tumour_cf, "_typeless", lambda paths: paths)  # the filter has to know
+    hidden = bench.run("tumour-cf", Setting("quick", "hidden"), seeds=1)
+    rows = {(r.name, r.split, r.metric): r.value for r in hidden.rows}
+    assert rows["world", "gamma1/random/tau6", "bounds90"] >= rows["world", "gamma1/random/tau6", "coverage90"]
+    assert ("bayes", "gamma1/one-step", "nrmse") not in rows
 
 
 @pytest.mark.slow

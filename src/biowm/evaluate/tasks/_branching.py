@@ -6,13 +6,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from biowm.core.path import Path, take
 from biowm.core.rollout import assimilate, at, draw_states, resume
 from biowm.core.schedule import Schedule
 from biowm.core.world import World
 
+AHEAD = 5
+SLIDING, RANDOM = slice(0, 10), slice(11, 21)  # of the plans
 _CHUNK = 8  # patients that one compiled program takes
 
 
@@ -58,3 +60,13 @@ def futures(
         got = _futures(world, *asked, keys, draws, days)
         parts.append(np.asarray(got)[: n - start])
     return np.concatenate(parts)
+
+
+def plans(rng: np.random.Generator, shape: tuple[int, ...]) -> Bool[np.ndarray, "*n 21 5 2"]:
+    """21 plans of five days and two treatments: each alone on each day, both on the first, ten at random."""
+    given = np.zeros((*shape, 21, AHEAD, 2), bool)
+    for day in range(AHEAD):
+        given[..., day, day, 0] = given[..., AHEAD + day, day, 1] = True
+    given[..., 10, 0, :] = True
+    given[..., RANDOM, :, :] = rng.integers(0, 2, (*shape, 10, AHEAD, 2))
+    return given

@@ -16,7 +16,12 @@ Rows: the race's own rules (`ridge` is the ridge-VAR in log space), `world` and 
 that knows equations, prior and noise: its likelihood is censored at death and recovery, which changes no score, because
 nobody is asked after either; `oracle`, which knows the patient's rates and state as well. Variants: `published` keeps
 the defects of the published generator (`worlds/patient/cohort.py`); `saturating`, `delay` and `clone` bend the
-equations (`worlds/patient/variants.py`), where the filter is wrong and `bayes` is left out.
+equations (`worlds/patient/variants.py`), where the filter is wrong and `bayes` is left out. In `hidden` the doctors
+know who responds to what, and neither that nor a patient's type is told: by gamma 0 to 4 the size counts besides.
+There `bounds90` is how often the truth lies in the 90 % band of the marginal sensitivity model
+(doi:10.1198/016214506000000023): a hidden confounder may change the odds of each decision by Gamma = 2.25, of k
+decisions by Gamma^k, and what lies outside the band can then be Gamma^k times as likely as told; tails of bands are
+taken as normal in the link's scale. Gamma is what these doctors can do at most, so the bounds hold if the bands do.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ from biowm.core.path import Path
 from biowm.core.registry import register
 from biowm.core.schedule import Schedule
 from biowm.core.scores import crps, inside, rank_quantile
+from biowm.core.spec import WorldSpec
 from biowm.core.world import World
 from biowm.train.calibrate import Calibration, band
 from biowm.train.contest import Progress, portion
@@ -46,15 +52,18 @@ from biowm.worlds.patient.variants import VARIANTS
 
 from ..metrics import METRICS, Tally, ratio, tally
 from ..task import Answer, Pooled, Setting, Task
-from ._branching import futures
+from ..tipping import widening
+from ._branching import AHEAD, RANDOM, SLIDING, futures, plans
+from ._fits import member
 from ._published import quoted
 
-DAYS, AHEAD = 60, 5
+DAYS = 60
 STRETCHES = ((0, 1), (1, 2), (2, 4), (4, 8), (8, 20), (20, DAYS - 1))
 RULES = ("persistence", "mean", "trend", "direct", "knn", "ridge")
 HORIZONS = Horizons("clock", tuple(float(day) for day in range(1, AHEAD + 1)), "d")
+LEAN = float(np.log(1.5))  # of the doctors of `hidden`, in log odds: a decision's are off by 2 LEAN at most
+_DOUBT = np.array([widening(0.9, np.exp(2 * LEAN * 2 * day)) for day in range(1, AHEAD + 1)])  # two decisions a day
 _FORECAST, _ORACLE = 1001, 1002  # streams of luck, apart from those of the gammas
-_SLIDING, _RANDOM = slice(0, 10), slice(11, 21)
 _FOUR = [1, 0, 5, 10]  # on the first day: nothing, chemo, radio, both
 
 
@@ -92,6 +101,12 @@ class Problem:
     seed: int
     draws: int
     thorough: bool = False
+    hidden: bool = False
+
+    @property
+    def spec(self) -> WorldSpec:
+        """What contenders are told of: all but the type, if that is hidden."""
+        return replace(SPEC, traits=()) if self.hidden else SPEC
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,7 @@ class Told:
     low: Float[np.ndarray, "n o p h"]
     high: Float[np.ndarray, "n o p h"]
     crps: Float[np.ndarray, "n o p h"]
+    bounds: tuple[Float[np.ndarray, "n o p h"], Float[np.ndarray, "n o p h"]] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +145,7 @@ class TumourCf(Task[Problem, Told]):
 
     version = "1"
     primary = "nrmse"
-    variants = ("published", *VARIANTS)
+    variants = ("published", "hidden", *VARIANTS)
 
     def make(self, seed: int, setting: Setting) -> Problem:
         """Cohorts, questions and truths of every gamma."""
@@ -147,7 +163,7 @@ class TumourCf(Task[Problem, Told]):
         """Of each gamma the rules, the worlds and the floors."""
         for i, trial in enumerate(problem.trials):
             fitted = fit_paths(
-                SPEC, trial.train, HORIZONS, thorough=problem.thorough, seed=problem.seed, halves=False,
+                problem.spec, trial.train, HORIZONS, thorough=problem.thorough, seed=problem.seed, halves=False,
                 progress=portion(tell, trial.name, i, len(problem.trials)),
             )  # fmt: skip
             for name in (*RULES, "world", "world:no-rules"):
@@ -172,6 +188,9 @@ class TumourCf(Task[Problem, Told]):
                 ("coverage90", "coverage90"): inside(low, high, truth).mean(-1),
                 ("regret", "mae"): chosen - truth.min(-1),
             }
+            if prediction.bounds is not None:
+                edges = (edge[:, :, options, lead] for edge in prediction.bounds)
+                losses["bounds90", "coverage90"] = inside(*edges, truth).mean(-1)
             weight = trial.weight * (trial.origin > 0) if late else trial.weight
             asked = weight > 0
             units = np.repeat([f"{problem.seed}/{i}" for i in range(len(asked))], asked.sum(1))
@@ -194,14 +213,15 @@ class TumourCf(Task[Problem, Told]):
 def splits(trial: str) -> Iterator[tuple[str, slice | list[int], int, bool]]:
     """Of each split its name, its plans, the day that is scored (from 0), and whether day 0 is left out."""
     yield f"{trial}/one-step", _FOUR, 0, False
-    for kind, options in (("random", _RANDOM), ("sliding", _SLIDING)):
+    for kind, options in (("random", RANDOM), ("sliding", SLIDING)):
         for lead in range(AHEAD):
             yield f"{trial}/{kind}/tau{lead + 2}", options, lead, True
 
 
 def make(seed: int, variant: str | None, size: Size) -> Problem:
     """The problem of one seed at a given size."""
-    world = VARIANTS.get(variant or "", PLAIN)
+    world, hidden = VARIANTS.get(variant or "", PLAIN), variant == "hidden"
+    lean = LEAN if hidden else 0.0
     learned, asked = ("published-train", "published-test") if variant == "published" else ("corrected", "corrected")
     trials = []
     for gamma in size.gammas:
@@ -211,29 +231,25 @@ def make(seed: int, variant: str | None, size: Size) -> Problem:
         trial = Trial(
             name=f"gamma{gamma}",
             key=test,
-            train=cohort(train, size.train, gamma, DAYS, world=world, policy=learned),
-            test=cohort(test, size.test, gamma, DAYS, world=world, policy=asked),
+            train=cohort(train, size.train, gamma, DAYS, world=world, policy=learned, lean=lean),
+            test=cohort(test, size.test, gamma, DAYS, world=world, policy=asked, lean=lean),
             origin=origin,
-            given=_plans(rng, origin.shape),
+            given=plans(rng, origin.shape),
         )
         trials.append(replace(trial, truth=_after(trial, world, None)))
-    return Problem(tuple(trials), world, variant in (None, "published"), seed, size.draws, size.thorough)
+    if hidden:
+        trials = [replace(trial, train=_typeless(trial.train), test=_typeless(trial.test)) for trial in trials]
+    return Problem(tuple(trials), world, variant in (None, "published"), seed, size.draws, size.thorough, hidden)
+
+
+def _typeless(paths: Path) -> Path:
+    return replace(paths, traits=np.asarray(paths.traits)[:, :0])
 
 
 def _after(trial: Trial, world: Tumour, luck: PRNGKeyArray | None) -> Float[np.ndarray, "n o p h"]:
     """What follows the true states under the plans, by the patients' own luck or by another."""
     past = daily(trial.test.plan, DAYS)
     return branches(trial.key, past, trial.origin, trial.given, world=world, luck=luck)
-
-
-def _plans(rng: np.random.Generator, shape: tuple[int, ...]) -> Bool[np.ndarray, "n o p h 2"]:
-    """The 21 plans of every question."""
-    given = np.zeros((*shape, 21, AHEAD, 2), bool)
-    for day in range(AHEAD):
-        given[:, :, day, day, 0] = given[:, :, AHEAD + day, day, 1] = True
-    given[:, :, 10, 0] = True
-    given[:, :, _RANDOM] = rng.integers(0, 2, (*shape, 10, AHEAD, 2))
-    return given
 
 
 def _asked(trial: Trial) -> Schedule:
@@ -252,18 +268,21 @@ def _futures(problem: Problem, index: int, world: World) -> Float[np.ndarray, "n
 
 
 def _learned(problem: Problem, index: int, fitted: Fitted, name: str) -> Told:
-    world, calibration = _member(fitted, name)
+    world, calibration = member(fitted, name)
     drawn = _futures(problem, index, world)
     leads = np.broadcast_to(np.arange(1.0, AHEAD + 1), (*drawn.shape[:3], AHEAD))
-    _, low, high = band(calibration, SPEC, drawn[..., None], leads, "pointwise")
-    return _told(problem, index, drawn, low[..., 0], high[..., 0])
+    low, high = _band(problem, calibration, drawn, leads)
+    told = _told(problem, index, drawn, low, high)
+    if not problem.hidden:
+        return told
+    wide = replace(calibration, pointwise=calibration.pointwise * _DOUBT[:, None])
+    low, high = (100 / DEATH * edge for edge in _band(problem, wide, drawn, leads))
+    return replace(told, bounds=(low, high))
 
 
-def _member(fitted: Fitted, name: str) -> tuple[World, Calibration]:
-    if name == "world":
-        return fitted.world, fitted.calibration
-    world = fitted.rules_free if name == "world:no-rules" else fitted.members[name]
-    return world, fitted.rules_calibration[name]
+def _band(problem: Problem, calibration: Calibration, drawn: np.ndarray, leads: np.ndarray) -> tuple[np.ndarray, ...]:
+    _, low, high = band(calibration, problem.spec, drawn[..., None], leads, "pointwise")
+    return low[..., 0], high[..., 0]
 
 
 def _bayes(problem: Problem, index: int) -> Told:

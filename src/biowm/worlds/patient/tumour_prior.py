@@ -26,8 +26,8 @@ def diameter(volume: Float[Array, "..."]) -> Float[Array, "..."]:
 
 # The patient's own three rates (alpha per Gy, rho per day, beta_c per mg/m3 and day): normal, truncated to > 0.
 MEAN = np.array([0.0398, 7e-5, 0.028])
-_SD = np.array([0.168, 7.23e-3, 7e-4])
-_COVARIANCE = np.outer(_SD, _SD) * np.array([[1.0, 0.87, 0.0], [0.87, 1.0, 0.0], [0.0, 0.0, 1.0]])
+SD = np.array([0.168, 7.23e-3, 7e-4])
+_COVARIANCE = np.outer(SD, SD) * np.array([[1.0, 0.87, 0.0], [0.87, 1.0, 0.0], [0.0, 0.0, 1.0]])
 ROOT = np.linalg.cholesky(_COVARIANCE).astype(np.float32)
 # Added after truncation, by type: type 1 answers better to radiotherapy, type 3 to chemotherapy.
 SHIFT = np.array([[0.1 * MEAN[0], 0, 0], [0, 0, 0], [0, 0, 0.1 * MEAN[2]]], np.float32)
