@@ -94,6 +94,18 @@ def _kind(unit: str) -> tuple:
 def factor(source: str, target: str) -> float:
     """The number that turns a value in `source` into one in `target`.
 
+    Raises UnitError where the dimensions differ, or the zeros; a ratio such as mg/kg never becomes %.
+    """
+    one, zero = affine(source, target)
+    if zero != 0:
+        raise UnitError(f"cannot convert {source!r} to {target!r} by a factor: their zeros differ")
+    return one
+
+
+@functools.lru_cache(maxsize=512)
+def affine(source: str, target: str) -> tuple[float, float]:
+    """Scale and offset that turn a reading in `source` into one in `target`: 98.6 degF is 37 degC.
+
     Raises UnitError where the dimensions differ; a ratio such as mg/kg never becomes %.
     """
     a, b = parse(source), parse(target)
@@ -103,9 +115,7 @@ def factor(source: str, target: str) -> float:
             f"({a.dimensionality or 'dimensionless'} against {b.dimensionality or 'dimensionless'})"
         )
     zero, one = (float(registry().Quantity(value, a).to(b).magnitude) for value in (0.0, 1.0))
-    if zero != 0:
-        raise UnitError(f"cannot convert {source!r} to {target!r} by a factor: their zeros differ")
-    return one
+    return one - zero, zero
 
 
 def per(unit: str, clock: str) -> bool:

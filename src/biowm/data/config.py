@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, fi
 from biowm.core import registry, units
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec, chains
 
+from .codes import Codes, Window
 from .keys import Keys, closest, read_yaml, refuse
 
 _LATER = {"control", "context", "layer"}
@@ -56,6 +57,7 @@ class _Bounded(Keys):
     low: float | None = None
     high: float | None = None
     column: str | None = None
+    code: Codes = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ordered(self) -> _Bounded:
@@ -67,7 +69,7 @@ class _Bounded(Keys):
 class Measured(_Bounded):
     """One channel: a column of readings in `unit`, never above those of the channel that `below` names.
 
-    In NONMEM tables `dvid` or `cmt` says which readings are its.
+    In NONMEM tables `dvid` or `cmt` says which readings are its, in MEDS folders `code`.
     """
 
     link: Literal["log", "logit", "real", "ordinal"] = "real"
@@ -75,7 +77,6 @@ class Measured(_Bounded):
     resolution: float = Field(default=0.0, ge=0)
     lloq: float | None = None
     blank: float | None = None
-    code: str | None = None
     below: str | None = None
     dvid: Text | None = None
     cmt: Text | None = None
@@ -118,7 +119,10 @@ class Covariate(_Bounded):
 
 
 class Action(_Bounded):
-    """One intervention: a bolus in `unit`, a rate (the value held) or a switch (0 or 1); into `cmt` (NONMEM tables)."""
+    """One intervention: a bolus in `unit`, a rate (the value held) or a switch (0 or 1); into `cmt` (NONMEM tables).
+
+    In MEDS folders `code` are the events that give it, `stop` those that end a rate or a switch.
+    """
 
     unit: Unit = ""
     low: float | None = 0.0
@@ -126,6 +130,7 @@ class Action(_Bounded):
     recorded: Literal["until_next", "since_last"] = "until_next"
     blank: float | None = None
     cmt: Text | None = None
+    stop: Codes = Field(default_factory=dict)
 
     @field_validator("kind", mode="before")
     @classmethod
@@ -142,11 +147,16 @@ class Action(_Bounded):
 
 
 class Constant(Keys):
-    """A property of a subject: a number in `unit`, or a category."""
+    """A property of a subject: a number in `unit`, or a category.
+
+    In MEDS folders it is the value of `code`, or the time gone by since the first event `since` (MEDS_BIRTH: age).
+    """
 
     unit: Unit = ""
     kind: Literal["real", "category"] = "real"
     column: str | None = None
+    code: Codes = Field(default_factory=dict)
+    since: Codes = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_unit(self) -> Constant:
@@ -241,7 +251,7 @@ class StudyConfig(Keys):
 
     study: str = "study"
     table: str
-    format: Literal["csv", "tsv", "parquet", "xlsx", "curves", "nonmem"] | None = None
+    format: Literal["csv", "tsv", "parquet", "xlsx", "curves", "nonmem", "meds"] | None = None
     columns: tuple[str, ...] | None = None
     na: tuple[Text, ...] = ()
     regime: Literal["path"] = "path"
@@ -261,6 +271,8 @@ class StudyConfig(Keys):
     limits: tuple[LimitText, ...] = ()
     mechanism: Equations | None = None
     use: Use = Use()
+    window: Window | None = None
+    labels: str | None = None
     duplicates: Literal["replicate", "mean"] | None = None
     empty: Literal["refuse", "drop"] = "refuse"
 
@@ -278,8 +290,8 @@ class StudyConfig(Keys):
     @field_validator("format", mode="before")
     @classmethod
     def _known_format(cls, value: Any) -> Any:
-        if value in ("h5ad", "meds"):
-            raise ValueError(f"format {value!r} is not built yet; expected csv, tsv, parquet, xlsx, curves or nonmem")
+        if value == "h5ad":
+            raise ValueError("format 'h5ad' is not built yet; expected csv, tsv, parquet, xlsx, curves, nonmem or meds")
         return value
 
     @model_validator(mode="after")
@@ -348,6 +360,6 @@ def spec(config: StudyConfig, levels: dict[str, tuple[str, ...]]) -> WorldSpec:
 
 def _channels(measured: dict[str, Measured]) -> list[Channel]:
     return [
-        Channel(name, c.unit, c.link, c.low, c.high, c.floor, c.step, c.lloq, "target", c.code, c.below)
-        for name, c in measured.items()
+        Channel(name, c.unit, c.link, c.low, c.high, c.floor, c.step, c.lloq, "target", code or None, c.below)
+        for name, c, code in ((name, c, ", ".join(c.code)) for name, c in measured.items())
     ]

@@ -12,6 +12,9 @@ from jaxtyping import Float, Int
 
 from biowm.core.schedule import Entry, Schedule, schedule
 
+from .rows import MOMENT
+from .subjects import Who
+
 COLUMNS = ["subject", "card", "dose", "onset", "stop"]
 
 
@@ -49,6 +52,23 @@ def recorded(
     edge = beside.fillna(moments["t"]).to_numpy()
     onset, stop = (t, edge) if meaning == "until_next" else (edge, t)
     return doses(card, subject, dose, onset, stop)[(dose != 0) & (stop > onset)]
+
+
+def with_doses(readings: pd.DataFrame, given: pd.DataFrame, who: Who) -> pd.DataFrame:
+    """The readings, with an empty row where something was given (or its giving ended) and nothing was read.
+
+    Between two rows of a path a dose has no time of its own: what is given there counts from the first of them.
+    """
+    edges = np.concatenate([given["onset"].to_numpy(float), given["stop"].to_numpy(float)])
+    edge = pd.DataFrame({"subject": np.tile(given["subject"].to_numpy(int), 2), "t": edges}).drop_duplicates()
+    last = edge["subject"].map(readings.groupby("subject")["t"].max())
+    edge = edge[edge["t"] < last]
+    read = pd.MultiIndex.from_frame(readings[MOMENT])
+    edge = edge[~pd.MultiIndex.from_frame(edge).isin(read)]
+    first = pd.Series(np.arange(len(who.code))).groupby(who.code).first()
+    empty = edge.set_index(pd.Index(edge["subject"].map(first).to_numpy(int))).reindex(columns=readings.columns)
+    whole = pd.concat([empty, readings]).astype(readings.dtypes.to_dict())
+    return whole.sort_values(MOMENT, kind="stable")
 
 
 def joined(given: Iterable[pd.DataFrame]) -> pd.DataFrame:

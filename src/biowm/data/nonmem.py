@@ -17,6 +17,7 @@ from biowm.core.errors import BadInput
 
 from . import values
 from .config import Measured, StudyConfig
+from .doses import with_doses
 from .nonmem_doses import given
 from .nonmem_records import Records, label, records, said
 from .rows import MOMENT, Rows, lower_median, tidy
@@ -42,7 +43,7 @@ def read(table: Table, study: StudyConfig, who: Who) -> tuple[Rows, list[pd.Data
     merged = _by_moment(frame, kind, r)
     values.check_order(merged, table, study.channels)
     moments = pd.concat([frame[MOMENT], doses[["subject", "onset"]].set_axis(MOMENT, axis=1)], ignore_index=True)
-    return Rows(_with_doses(merged, doses, who), moments.astype({"subject": int})), [doses]
+    return Rows(with_doses(merged, doses, who), moments.astype({"subject": int})), [doses]
 
 
 def observed(table: Table, study: StudyConfig) -> Bool[np.ndarray, " rows"]:
@@ -190,20 +191,3 @@ def _covariates(merged: pd.DataFrame, frame: pd.DataFrame, channels: list[str], 
         column = np.full(len(merged), np.nan)
         column[first] = np.where(read | (value != known), value, np.nan)
         merged[name] = column
-
-
-def _with_doses(merged: pd.DataFrame, doses: pd.DataFrame, who: Who) -> pd.DataFrame:
-    """The readings, with an empty row where something was given (or its giving ended) and nothing was read.
-
-    Between two rows of a path a dose has no time of its own: what is given there counts from the first of them.
-    """
-    edges = np.concatenate([doses["onset"].to_numpy(float), doses["stop"].to_numpy(float)])
-    given = pd.DataFrame({"subject": np.tile(doses["subject"].to_numpy(int), 2), "t": edges}).drop_duplicates()
-    last = given["subject"].map(merged.groupby("subject")["t"].max())
-    given = given[given["t"] < last]
-    read = pd.MultiIndex.from_frame(merged[MOMENT])
-    given = given[~pd.MultiIndex.from_frame(given).isin(read)]
-    first = pd.Series(np.arange(len(who.code))).groupby(who.code).first()
-    empty = given.set_index(pd.Index(given["subject"].map(first).to_numpy(int))).reindex(columns=merged.columns)
-    whole = pd.concat([empty, merged]).astype(merged.dtypes.to_dict())
-    return whole.sort_values(MOMENT, kind="stable")

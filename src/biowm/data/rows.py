@@ -15,6 +15,7 @@ from biowm.core.errors import place
 from .tables import Table
 
 MOMENT = ["subject", "t"]
+JOINED = "rows of one moment joined"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def tidy(
             _refuse(shared, kinds[column].to_numpy() > 1, table, column, duplicates)
     clash = (kinds > 1).any(axis=1)
     positions = shared.index.to_numpy()
-    table.note("rows of one moment joined", positions[~clash.to_numpy()], None)
+    table.note(JOINED, positions[~clash.to_numpy()], None)
     table.note(f"rows of one moment that differ ({duplicates})", positions[clash.to_numpy()], None)
     usual = "mean" if duplicates == "mean" else "first"
     how = {c: lower_median if duplicates == "mean" and c in levels else usual for c in values}

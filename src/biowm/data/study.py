@@ -14,9 +14,10 @@ from biowm.core.path import Path
 from biowm.core.record import digest
 from biowm.core.spec import WorldSpec
 
-from . import cells, doses, events, nonmem, subjects, tables, values
+from . import cells, doses, events, meds, meds_folder, meds_keys, nonmem, subjects, tables, values
 from . import config as configs
 from .config import LimitText, StudyConfig
+from .faults import fault
 from .locate import locate
 from .paths import assemble, check, read_at
 from .rows import Rows, tidy
@@ -64,12 +65,18 @@ def load(
 def from_frame(frame: pd.DataFrame, config: Mapping[str, Any], *, data: str | File | None = None) -> Study:
     """A study from a data frame and its description: the keys of a study file, without table."""
     study = configs.parse({"table": "frame", **config})
+    if study.format == "meds":
+        raise fault("a data frame", "the path of a MEDS folder (format: meds)", file="config")
+    meds_keys.only_here(study, "config")
     content = digest(frame.to_csv().encode())
     return _build(study, tables.from_frame(frame), File.cwd(), data, "config", content)
 
 
 def _load(study: StudyConfig, base: File, data: str | File | None, name: object) -> Study:
     paths = locate(study.table, base, data, name)
+    if study.format == "meds" or paths[0].is_dir():
+        return _of_folder(study, paths[0], base, data, name)
+    meds_keys.only_here(study, name)
     table, content = tables.read(paths, study.format, study.columns)
     return _build(study, table, base, data, name, content)
 
@@ -105,6 +112,33 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
         repairs=(*table.repairs, *(other.repairs if other is not None else ())),
         sha256=digest([content, study.model_dump(mode="json")]),
         given_split=subjects.given_split(table, study, who),
+    )
+
+
+def _of_folder(study: StudyConfig, root: File, base: File, data: str | File | None, name: object) -> Study:
+    """A study of the events in a MEDS folder."""
+    if not root.is_dir():
+        raise fault("a file", "a MEDS folder: data/ with shards and metadata/", file=root)
+    study = study.model_copy(update={"format": "meds"})
+    meds_keys.agree(study, name)
+    folder = meds_folder.open_folder(root)
+    labels = None if study.labels is None else locate(study.labels, base, data, name)[0]
+    cohort = meds.read(folder, study, name, labels)
+    spacing = _spacing(cohort.paths)
+    content = [meds_folder.digest_of(folder), None if labels is None else digest(labels.read_bytes())]
+    return Study(
+        config=study,
+        spec=configs.spec(study, cohort.levels),
+        subjects=cohort.subjects,
+        paths=cohort.paths,
+        starts=cohort.starts,
+        groups={},
+        horizons=tuple(configs.clock_horizon(h, study.time.unit, spacing) for h in study.horizons),
+        spacing=spacing,
+        limits=study.limits,
+        repairs=cohort.repairs,
+        sha256=digest([content, study.model_dump(mode="json")]),
+        given_split=cohort.split,
     )
 
 
