@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path as File
@@ -21,6 +22,8 @@ from biowm.core.mechanism_units import Declared, fingerprint
 from biowm.core.path import stack, take
 from biowm.core.record import Record, digest, versions
 from biowm.core.world import World
+from biowm.data import config as configs
+from biowm.data import meds_write
 from biowm.data import study as studies
 from biowm.data.study import Study
 from biowm.evaluate.baselines import with_baselines
@@ -51,6 +54,7 @@ from biowm.train.study import fit_study
 _EXAMPLES = 3
 __all__ = [
     "Question", "bench", "certify", "fit", "load", "open_fitted", "plan", "question", "save_fitted", "simulate",
+    "write_futures",
 ]  # fmt: skip
 
 
@@ -140,6 +144,18 @@ def simulate(
         seed=seed,
         progress=lambda share: progress("futures", share),
     )
+
+
+def write_futures(fitted: Fitted, asked: Question, futures: Futures, out: str | File) -> None:
+    """Write futures that `simulate` drew for `asked` as a MEDS folder, every row marked simulated.
+
+    Raises: BadInput where the world was not fitted to MEDS data, or `out` holds something.
+    """
+    config = configs.parse(json.loads(fitted.study)) if fitted.study else None
+    if config is None or config.format != "meds":
+        raise BadInput(f"no MEDS folder {out}: found a world of other tables, expected one fitted to MEDS data")
+    forecast = meds_write.Forecast(asked.subject, asked.start + asked.now, futures)
+    meds_write.write_futures(File(out), config, [forecast])
 
 
 def plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +48,36 @@ def get(name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
     with output.progress(f"fetching {name}"):
         folder = catalogue.get(name, data)
     output.show(str(folder))
+
+
+@app.command()
+def ingest(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="A file or folder of events, or a known set.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The MEDS folder to write.", show_default="the name of SRC in the user's cache")
+    ] = None,
+    data: options.Data = None,
+) -> None:
+    """Make a valid MEDS folder of events that are nearly so (parquet), and say everything that was mended.
+
+    \b
+    biowm data ingest mimic-demo
+    biowm data ingest events.parquet --out my-meds
+    """
+    from biowm.data import catalogue
+    from biowm.data.locate import data_roots
+    from biowm.data.meds_ingest import ingest as make
+
+    item = next((item for item in catalogue.SETS if item.name == source), None)
+    folder = Path(source).expanduser() if item is None else catalogue.find(source, data)
+    root = out or data_roots()[-1] / (folder.stem if item is None else item.name)
+    with output.progress("ingest") as tell:
+        done = make(folder, root, licence=item and item.licence, cite=item and item.cite, progress=tell)
+    lines = [str(repair) for repair in done.mended] or ["nothing was mended"]
+    total = f"{done.rows} events of {done.subjects} subjects, {len(done.codes)} codes, {done.shards} shards"
+    output.console().print("\n".join([*lines, f"Written to {root}: {total}"]), markup=False, soft_wrap=True)
 
 
 @app.command()

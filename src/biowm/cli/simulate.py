@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -38,6 +39,12 @@ def simulate(
     draws: Annotated[int, typer.Option(min=2, help="Futures drawn.")] = 200,
     seed: options.Seed = 0,
     plot: options.Plot = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the draws as a MEDS folder, marked simulated (worlds of MEDS data).", show_default=False
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Simulate one subject's futures under interventions, beside an alternative if one is given.
@@ -47,6 +54,7 @@ def simulate(
     \b
     biowm simulate runs/ias --subject 1 --from 400 --do "cpa=200 mg/d@0:90 d" --against zero --horizon "365 d"
     biowm simulate runs/ias --history new.csv --do "leuprolide=7.5 mg@0 every 28 d x6" --horizon "180 d" --json
+    biowm simulate runs/mimic-demo --subject 10002428 --from "24 h" --horizon "24 h" --out futures
     """
     runtime.prepare()
     from biowm import api
@@ -64,6 +72,8 @@ def simulate(
         asked = api.question(fitted, subject=subject, history=history, start=start)
         names = ("; ".join(do or ()) or others, "; ".join(against or ()))
         save(simulated(asked, futures, names), plot)
+    if out is not None:
+        api.write_futures(fitted, api.question(fitted, subject=subject, history=history, start=start), futures, out)
     if json:
         output.emit(futures.to_json())
     else:

@@ -80,6 +80,18 @@ SETS = (
         "its RecordID as the first column, as one table of RecordID, Time, Parameter, Value",
     ),
     KnownSet(
+        name="mimic-demo",
+        title="MIMIC-IV demo as MEDS events, 100 people in intensive care (van de Water et al.); biowm data ingest it",
+        folder="patient/mimic_iv_demo_meds",
+        files="data/mimic_iv_demo_meds_events.parquet",
+        sha256="b75d03c69b58beb8e619525ea0051869f63c8340a3557d87ec0f04db33c13439",
+        licence="ODbL-1.0",
+        cite="doi:10.13026/t2y8-ea41",
+        archive=_github("standardmodelbio/quickstart", "1210cff66be18aa7486b2a6fefae91141a34fa53"),
+        inside="data",
+        keep="data",
+    ),
+    KnownSet(
         name="parpi",
         title="Olaparib withdrawal schedules, 72 wells (Strobl et al.)",
         folder="tissue/parpi_schedules",

@@ -15,14 +15,17 @@ from .rows import MOMENT, tidy
 
 
 def given(events: Events, last: pd.Series) -> list[pd.DataFrame]:
-    """The interventions in rows (subject, card, dose, onset, stop); what goes on is held to `last` of its subject.
+    """The interventions in rows (subject, card, dose, onset, stop).
 
-    A rate that is said anew before it was stopped is the new one from then on. What began before the window is given
-    from its start. Raises BadInput for an event without a dose, and for a dose out of range.
+    A rate that is said anew before it was stopped is the new one from then on; what goes on is held to the last reading
+    of its subject (`last`), or the last event that gives something. What began before the window is given from its
+    start. Raises BadInput for an event without a dose, and for a dose out of range.
     """
     found = []
+    given = {name: _amounts(events, name, action) for name, action in events.study.actions.items()}
+    last = pd.concat([last, *(rows.groupby("subject")["t"].max() for rows in given.values())]).groupby(level=0).max()
     for card, (name, action) in enumerate(events.study.actions.items()):
-        rows = _amounts(events, name, action)
+        rows = given[name]
         if action.kind == "bolus":
             t = rows["t"].to_numpy()
             span = doses(card, rows["subject"].to_numpy(), rows[VALUE].to_numpy(), t, t)[rows[VALUE].to_numpy() != 0]

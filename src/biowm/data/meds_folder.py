@@ -76,9 +76,9 @@ def open_folder(root: Path) -> Folder:
 
 
 def digest_of(folder: Folder) -> str:
-    """sha256 over the contents of shards and metadata, in order."""
+    """sha256 over the contents of shards, codes and splits, in order (not of when they were made)."""
     running = hashlib.sha256()
-    for file in (*folder.shards, *sorted((folder.root / "metadata").glob("*"))):
+    for file in (*folder.shards, *sorted((folder.root / "metadata").glob("*.parquet"))):
         with file.open("rb") as content:
             running.update(hashlib.file_digest(content, "sha256").digest())
     return running.hexdigest()

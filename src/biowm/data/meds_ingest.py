@@ -75,7 +75,7 @@ def ingest(
                     progress(f"reading {file.name}", 0.6 * found.rows / max(total, 1))
         for i, part in enumerate(parts):
             progress("sorting", 0.6 + 0.3 * i / buckets)
-            _sort(part, out, found)
+            _sort(part, out, found, source)
     if not found.rows:
         raise fault("no event", "at least one", file=source)
     _metadata(source, out, found, licence, cite)
@@ -177,14 +177,14 @@ def _deal(table: pa.Table, writers: Sequence[pq.ParquetWriter], found: Ingested)
             writer.write_table(mine)
 
 
-def _sort(part: Path, out: Path, found: Ingested) -> None:
+def _sort(part: Path, out: Path, found: Ingested, source: Path) -> None:
     """Write the rows of some subjects as a shard, if there are any."""
     table = pq.read_table(part)
     if len(table):
         time = table[TIME].cast(pa.int64()).fill_null(STATIC).to_numpy()
         order = np.lexsort((time, table[SUBJECT].to_numpy()))  # stable
         before = int((np.diff(np.argsort(order)) < 0).sum())
-        found.mend("rows that belong above the row before, sorted (subject, time; static events first)", before, part)
+        found.mend("rows that belong above the row before, sorted (subject, time; static events first)", before, source)
         pq.write_table(table.take(pa.array(order)), out / "data" / f"{found.shards}.parquet", row_group_size=_BATCH)
         found.shards += 1
 

@@ -68,8 +68,8 @@ class _Last:
     time: int = STATIC
 
 
-def chunks(scan: Scan, size: int = _CHUNK) -> Iterator[Table]:
-    """Tables of whole subjects (columns subject_id, time, code, numeric_value), of `size` events or a little more.
+def chunks(scan: Scan) -> Iterator[Table]:
+    """Tables of whole subjects (columns subject_id, time, code, numeric_value), some whole subjects at a time.
 
     Raises BadInput at a row that breaks the standard: a subject or a code missing, a time before the one above it, a
     subject in two places, a code that is not listed.
@@ -80,7 +80,7 @@ def chunks(scan: Scan, size: int = _CHUNK) -> Iterator[Table]:
         for batch in _batches(shard):
             pending.append(_block(scan, batch, shard, number, at, last))
             at += batch.num_rows
-            if sum(len(b.subject) for b in pending) >= size:
+            if sum(len(b.subject) for b in pending) >= _CHUNK:
                 whole = _joined(pending)
                 done = whole.subject != last.subject
                 if done.any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path as File
 
 import jax
@@ -24,12 +25,16 @@ Table = str | File | pd.DataFrame
 
 @dataclass(frozen=True)
 class Question:
-    """Whose future is asked: one path (unbatched), the index of the last reading used, and its time."""
+    """Whose future is asked: one path (unbatched), the index of the last reading used, and its time.
+
+    `start` is the time of t = 0 in the table (dates: clock units since 1970-01-01).
+    """
 
     subject: str
     path: Path
     origin: int
     now: float
+    start: float
 
 
 def question(
@@ -41,7 +46,8 @@ def question(
 ) -> Question:
     """The subject of a fitted cohort, or of a new table with the study's columns; `start` is the last time used.
 
-    `start` is a number in the study's time column, or a quantity such as "90 d" after the subject's first row.
+    `start` is a number or a date as in the study's time column, or a quantity such as "90 d" after the subject's first
+    row.
     Raises: BadInput for an unknown subject, a history of several subjects, or no reading up to `start`.
     """
     if (subject is None) == (history is None) and history is None:
@@ -66,7 +72,7 @@ def question(
             place(column="--from", found=start, expected=f"a time at or after the first reading of subject {name}")
         )
     origin = int(np.flatnonzero(seen)[-1])
-    return Question(name, path, origin, float(path.t[origin]))
+    return Question(name, path, origin, float(path.t[origin]), float(first))
 
 
 def inputs_of(asked: Question) -> dict[str, str]:
@@ -95,6 +101,11 @@ def _moment(start: float | str, first: float, clock: str) -> float:
         try:
             return float(start) - first
         except ValueError:
+            pass
+        try:
+            stamp = datetime.fromisoformat(start).replace(tzinfo=UTC)
+            return (stamp - datetime.fromtimestamp(0, UTC)).total_seconds() * units.factor("s", clock) - first
+        except (ValueError, units.UnitError):
             pass
         try:
             return units.quantity(start, clock, "--from")
