@@ -119,7 +119,7 @@ def _new_history(fitted: Fitted, history: Table, subject: str | None) -> tuple[s
     if fitted.study is None:
         raise BadInput("this world was not fitted from a study: it does not know how to read a table")
     config = {k: v for k, v in json.loads(fitted.study).items() if k not in ("table", "split", "events", "columns")}
-    for key in ("horizons", "limits"):
+    for key in ("horizons", "limits", "labels"):
         config.pop(key, None)
     study = studies.load(history if not isinstance(history, str) else File(history), config)
     if subject is None and len(study.subjects) != 1:
