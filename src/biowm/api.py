@@ -58,9 +58,15 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load(source: Table, config: Mapping[str, Any] | None = None, *, data: str | File | None = None) -> Study:
+def load(
+    source: Table,
+    config: Mapping[str, Any] | None = None,
+    *,
+    data: str | File | None = None,
+    progress: Progress = silent,
+) -> Study:
     """Read a study file, or a table with its description; see `biowm.data.study.load`."""
-    return studies.load(source, config, data=data)
+    return studies.load(source, config, data=data, progress=progress)
 
 
 def fit(

@@ -90,4 +90,6 @@ def check(study: options.StudyFile, data: options.Data = None, seed: options.See
     from biowm.data.report import describe
     from biowm.data.study import load
 
-    output.console().print(describe(load(study, data=data), seed), markup=False, soft_wrap=True)
+    with output.progress("load") as tell:
+        loaded = load(study, data=data, progress=tell)
+    output.console().print(describe(loaded, seed), markup=False, soft_wrap=True)

@@ -41,7 +41,8 @@ def fit(
 
     from .tables import fit_json, fit_summary
 
-    loaded = api.load(study, data=data)
+    with output.progress("load") as tell:
+        loaded = api.load(study, data=data, progress=tell)
     folder = out or Path("runs") / loaded.config.study
     with output.progress("fit", resumes=True) as tell:
         fitted = api.fit(loaded, thorough=thorough, seed=seed, out=folder, keep_data=not no_data, progress=tell)

@@ -170,6 +170,15 @@ _BIBTEX = r"""
   doi = {10.1371/journal.pcbi.1009822},
 }
 
+@misc{vandewater2025mimic,
+  author = {van de Water and others},
+  title = {{MIMIC-IV} demo data in the {Medical Event Data Standard} ({MEDS})},
+  year = {2025},
+  publisher = {PhysioNet},
+  version = {0.0.1},
+  doi = {10.13026/t2y8-ea41},
+}
+
 @article{dallaman2007meal,
   author = {Dalla Man, Chiara and Rizza, Robert A. and Cobelli, Claudio},
   title = {Meal Simulation Model of the Glucose-Insulin System},
@@ -219,6 +228,7 @@ _TOPICS = {
     "tumour": "geng2017prediction",
     "glucose": "dallaman2007meal kovatchev2009silico breton2008analysis xie2018simglucose",
     "ias": "bruchovsky2006final",
+    "mimic-demo": "vandewater2025mimic",
     "tumour-trials": "laleh2022classical",
 }
 _SOURCE = re.compile(r"\b(?:doi|arXiv):\s*(\S*\w)", re.IGNORECASE)

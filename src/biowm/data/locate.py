@@ -41,5 +41,5 @@ def locate(pattern: str, base: Path, data: Path | str | None = None, study: obje
     raise BadInput(
         f"no data file {pattern!r} (key table of {study or 'the study'}): looked in {searched}. "
         "Point --data or the variable BIOWM_DATA at the folder that holds it; "
-        "`biowm data list` names the sets that `biowm data get NAME` fetches."
+        "`biowm data list` names the sets that `biowm data get NAME` fetches; `biowm data ingest` makes MEDS folders."
     )

@@ -6,7 +6,7 @@ outside the window of the study; an event without a time is a trait or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path as File
 
@@ -30,6 +30,8 @@ from .meds_scan import Scan, chunks
 from .paths import assemble
 from .rows import tidy
 from .tables import Repair, Table
+
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +57,23 @@ class _Part:
     repairs: list[Repair]
 
 
-def read(folder: Folder, study: StudyConfig, name: object, labels: File | None) -> Cohort:
+def read(folder: Folder, study: StudyConfig, name: object, labels: File | None, progress: Progress) -> Cohort:
     """The subjects of a folder as `study` describes them; nothing after their prediction times in `labels` is read.
 
-    Raises BadInput, naming shard, row and column, where an event is not what it may be, and for a channel that is
-    never read.
+    `progress` hears of the share of the rows that was read. Raises BadInput, naming shard, row and column, where an
+    event is not what it may be, and for a channel that is never read.
     """
     if folder.codes is not None:
         listed(study, folder.codes, name)
     patterns = [code for _, codes in events(study) for code in codes]
     until = None if labels is None else prediction_times(labels)
     scan = Scan(folder, lambda code: bool(select(patterns, [code])), until)
-    parts = [_part(chunk, study) for chunk in chunks(scan)]
-    listed(study, scan.names if folder.codes is None else folder.codes, name)
+    parts = []
+    for chunk in chunks(scan):
+        progress(f"reading {folder.root.name}", scan.rows / folder.rows)
+        parts.append(_part(chunk, study))
+    if folder.codes is None:
+        listed(study, scan.names, name)
     order = np.argsort(np.concatenate([p.ids for p in parts])) if parts else np.empty(0, int)
     paths = [path for p in parts for path in p.paths]
     starts = [start for p in parts for start in p.starts.tolist()]

@@ -22,10 +22,10 @@ def given(events: Events, last: pd.Series) -> list[pd.DataFrame]:
     start. Raises BadInput for an event without a dose, and for a dose out of range.
     """
     found = []
-    given = {name: _amounts(events, name, action) for name, action in events.study.actions.items()}
-    last = pd.concat([last, *(rows.groupby("subject")["t"].max() for rows in given.values())]).groupby(level=0).max()
-    for card, (name, action) in enumerate(events.study.actions.items()):
-        rows = given[name]
+    actions = events.study.actions
+    told = [_amounts(events, name, action) for name, action in actions.items()]
+    last = pd.concat([last, *(rows.groupby("subject")["t"].max() for rows in told)]).groupby(level=0).max()
+    for card, (action, rows) in enumerate(zip(actions.values(), told, strict=True)):
         if action.kind == "bolus":
             t = rows["t"].to_numpy()
             span = doses(card, rows["subject"].to_numpy(), rows[VALUE].to_numpy(), t, t)[rows[VALUE].to_numpy() != 0]
@@ -38,11 +38,14 @@ def given(events: Events, last: pd.Series) -> list[pd.DataFrame]:
 def _amounts(events: Events, name: str, action: Action) -> pd.DataFrame:
     """Subject, time and dose of the events of an action, exact duplicates dropped."""
     mine, value = events.amounts(action.code, action.unit)
+    table = events.table
+    table.note(f"events of {name} without a time left out", np.flatnonzero(mine & np.isnan(events.t)), CODE)
+    # A rate may have begun before the window; a bolus before it is over.
+    mine &= events.inside if action.kind == "bolus" else events.t <= events.high[events.who.code]
     if action.kind == "switch":
         value = np.where(mine, 1.0, np.nan)
     elif action.blank is not None:
         value = np.where(mine & np.isnan(value), action.blank, value)
-    table = events.table
     missing = np.flatnonzero(mine & np.isnan(value))
     if len(missing):
         expected = f"a dose in {action.unit} (or actions.{name}.blank: what an event without a number gives)"

@@ -43,6 +43,11 @@ class Folder:
     notes: tuple[Repair, ...]
 
     @property
+    def rows(self) -> int:
+        """The number of events."""
+        return sum(pq.read_metadata(shard).num_rows for shard in self.shards)
+
+    @property
     def code_file(self) -> Path:
         """Where the codes are listed."""
         return self.root / "metadata" / "codes.parquet"
@@ -55,11 +60,6 @@ def standard() -> ModuleType:
     except ImportError:
         raise BadInput("MEDS folders need the package meds (0.4 or later): pip install 'biowm[patient]'") from None
     return meds
-
-
-def is_folder(path: Path) -> bool:
-    """Whether `path` is laid out as a MEDS folder."""
-    return (path / "data").is_dir() and ((path / "metadata").is_dir() or any((path / "data").rglob("*.parquet")))
 
 
 def open_folder(root: Path) -> Folder:

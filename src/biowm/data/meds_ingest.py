@@ -52,7 +52,7 @@ def ingest(
     *,
     licence: str | None = None,
     cite: str | None = None,
-    progress: Callable[[str, float | None], None] = lambda text, share: None,
+    progress: Callable[[str, float], None] = lambda text, share: None,
 ) -> Ingested:
     """Write the events under `source` (a parquet file, or a folder of them) as a MEDS folder `out`.
 

@@ -48,18 +48,23 @@ class Study:
 
 
 def load(
-    source: str | File | pd.DataFrame, config: Mapping[str, Any] | None = None, *, data: str | File | None = None
+    source: str | File | pd.DataFrame,
+    config: Mapping[str, Any] | None = None,
+    *,
+    data: str | File | None = None,
+    progress: meds.Progress = lambda text, share: None,
 ) -> Study:
     """A study from its YAML file, or from a table (file or data frame) and its description as a dictionary.
 
-    `data` is a folder searched for tables before $BIOWM_DATA. Raises BadInput naming file, row and column.
+    `data` is a folder searched for tables before $BIOWM_DATA; `progress` hears of what is read and the
+    share of it, where that takes time (MEDS). Raises BadInput naming file, row and column.
     """
     if isinstance(source, pd.DataFrame):
         return from_frame(source, config or {}, data=data)
     if config is not None:
-        return _load(configs.parse({**config, "table": str(source)}), File.cwd(), data, "config")
+        return _load(configs.parse({**config, "table": str(source)}), File.cwd(), data, "config", progress)
     file = File(source)
-    return _load(configs.read(file), file.parent, data, file)
+    return _load(configs.read(file), file.parent, data, file, progress)
 
 
 def from_frame(frame: pd.DataFrame, config: Mapping[str, Any], *, data: str | File | None = None) -> Study:
@@ -72,10 +77,10 @@ def from_frame(frame: pd.DataFrame, config: Mapping[str, Any], *, data: str | Fi
     return _build(study, tables.from_frame(frame), File.cwd(), data, "config", content)
 
 
-def _load(study: StudyConfig, base: File, data: str | File | None, name: object) -> Study:
+def _load(study: StudyConfig, base: File, data: str | File | None, name: object, progress: meds.Progress) -> Study:
     paths = locate(study.table, base, data, name)
     if study.format == "meds" or paths[0].is_dir():
-        return _of_folder(study, paths[0], base, data, name)
+        return _of_folder(study, paths[0], base, data, name, progress)
     meds_keys.only_here(study, name)
     table, content = tables.read(paths, study.format, study.columns)
     return _build(study, table, base, data, name, content)
@@ -115,7 +120,9 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
     )
 
 
-def _of_folder(study: StudyConfig, root: File, base: File, data: str | File | None, name: object) -> Study:
+def _of_folder(
+    study: StudyConfig, root: File, base: File, data: str | File | None, name: object, progress: meds.Progress
+) -> Study:
     """A study of the events in a MEDS folder."""
     if not root.is_dir():
         raise fault("a file", "a MEDS folder: data/ with shards and metadata/", file=root)
@@ -123,7 +130,7 @@ def _of_folder(study: StudyConfig, root: File, base: File, data: str | File | No
     meds_keys.agree(study, name)
     folder = meds_folder.open_folder(root)
     labels = None if study.labels is None else locate(study.labels, base, data, name)[0]
-    cohort = meds.read(folder, study, name, labels)
+    cohort = meds.read(folder, study, name, labels, progress)
     spacing = _spacing(cohort.paths)
     content = [meds_folder.digest_of(folder), None if labels is None else digest(labels.read_bytes())]
     return Study(

@@ -103,6 +103,8 @@ def test_batches_and_chunks_change_nothing(tmp_path, monkeypatch):
     whole = study(tmp_path)
     monkeypatch.setattr(meds_scan, "_BATCH", 3)
     monkeypatch.setattr(meds_scan, "_CHUNK", 2)
+    window = {"code": "DRIP", "length": "1 d"}  # a chunk may hold nobody with one
+    assert study(tmp_path, window=window, empty="drop").subjects == ("7", "20", "21")
     parts = study(tmp_path)
     assert parts.subjects == whole.subjects == ("7", "12", "20", "21")
     assert parts.sha256 == whole.sha256
@@ -177,6 +179,7 @@ def test_what_a_later_event_says_of_a_trait_was_not_known(tmp_path):
 def test_repairs_are_said(tmp_path):
     rows: list[Event] = [
         (1, None, "HR", 50.0),
+        (1, None, "PILL//A", 5.0),
         (1, "2050-01-01 00:00", "HR", 60.0),
         (1, "2050-01-01 00:00", "HR", 60.0),
         (1, "2050-01-01 01:00", "HR", None),
@@ -193,6 +196,7 @@ def test_repairs_are_said(tmp_path):
     assert said(found) == {
         "events of hr without a time left out": 1,
         "events of hr without a number left out": 1,
+        "events of pill without a time left out": 1,
         "exact duplicate rows dropped": 1,
         "equal events of pill at one moment, one kept": 1,
         "rates said anew before they were stopped": 1,
