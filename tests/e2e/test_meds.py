@@ -70,7 +70,7 @@ def test_fit_simulate_and_write_futures(tmp_path: Path):
     ask = ("--from", "2050-01-04T12:00", "--do", "drug=2 mg/d@0:2 d", "--horizon", "2 d", "--draws", 20, "--json")
     said = biowm("simulate", tmp_path / "run", "--subject", 3, *ask, "--out", tmp_path / "futures")
     assert said.json["support"]["verdict"] == "inside"
-    table = pq.read_table(tmp_path / "futures" / "data" / "0.parquet")
+    table = pq.read_table(tmp_path / "futures" / "data" / "1.parquet")
     meds.DataSchema.validate(table)
     rows = table.to_pandas()
     assert set(rows["code"]) == {"SIMULATED//PSA", "SIMULATED//DRUG", "SIMULATED//drug//STOP"}

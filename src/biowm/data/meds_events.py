@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,22 +47,22 @@ class Events:
 
     def of(self, codes: Codes) -> Bool[np.ndarray, " n"]:
         """Which events are meant by `codes`."""
-        meant = select(codes, self.names)
-        return np.array([name in meant for name in self.names], bool)[self.name] & ~np.isnan(self.t)
+        return self._among(select(codes, self.names)) & ~np.isnan(self.t)
 
     def amounts(self, codes: Codes, unit: str) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Which events (static ones too) are meant by `codes`, and their values in `unit`, NaN elsewhere."""
         meant = select(codes, self.names)
         pairs = [conversion(codes, meant[n], unit) if n in meant else (np.nan, np.nan) for n in self.names]
         scale, offset = np.array(pairs, float).reshape(-1, 2)[self.name].T
-        mine = np.array([n in meant for n in self.names], bool)[self.name]
-        return mine, self.table.frame[VALUE].to_numpy(float) * scale + offset
+        return self._among(meant), self.table.frame[VALUE].to_numpy(float) * scale + offset
 
     def words(self, codes: Codes) -> tuple[Bool[np.ndarray, " n"], list[str]]:
         """Which events are meant by `codes`, and what the * of theirs stands for in each code (or all of the code)."""
         meant = select(codes, self.names)
-        mine = np.array([n in meant for n in self.names], bool)[self.name]
-        return mine, [(match(meant[n], n) or n) if n in meant else "" for n in self.names]
+        return self._among(meant), [(match(meant[n], n) or n) if n in meant else "" for n in self.names]
+
+    def _among(self, meant: Mapping[str, str]) -> Bool[np.ndarray, " n"]:
+        return np.array([name in meant for name in self.names], bool)[self.name]
 
     def rows(self, mask: Bool[np.ndarray, " n"]) -> pd.DataFrame:
         """Subject and time of some events, indexed by their position in the table."""

@@ -88,22 +88,20 @@ def write_futures(root: Path, study: StudyConfig, forecasts: Sequence[Forecast])
     meds = standard()
     new_folder(root)
     codes: dict[str, dict[str, Any]] = {}
-    shards = []
+    first = 1
     for forecast in forecasts:
         arms = {"do": forecast.futures} | ({"against": forecast.futures.against} if forecast.futures.against else {})
         for arm, futures in arms.items():
-            first = 1 + sum(len(shard[0]) for shard in shards)
-            rows = _rows(study, forecast, futures, codes)
-            shards.append((range(first, first + len(futures.draws)), arm, forecast, rows))
-    for k, (subjects, arm, forecast, rows) in enumerate(shards):
-        table = _shard(rows, subjects, arm, int(forecast.subject))
-        meds.DataSchema.validate(table)
-        pq.write_table(table, root / "data" / f"{k}.parquet")
+            subjects = range(first, first + len(futures.draws))
+            table = _shard(_rows(study, forecast, futures, codes), subjects, arm, int(forecast.subject))
+            meds.DataSchema.validate(table)
+            pq.write_table(table, root / "data" / f"{first}.parquet")
+            first = subjects.stop
+    _write_predictions(root / "predictions", study.time.unit, forecasts)
     use = study.use
     write_metadata(
         root, list(codes.values()), name=f"{study.study}, simulated", licence=use.licence, cite=use.cite, more=_MORE
     )
-    _write_predictions(root / "predictions", study.time.unit, forecasts)
 
 
 def _rows(study: StudyConfig, forecast: Forecast, futures: Futures, codes: dict[str, dict[str, Any]]) -> pd.DataFrame:
