@@ -126,7 +126,8 @@ def simulate(
 
     Args: `do` and `against` texts such as "cpa=200 mg/d@0:28 d", times after the last reading used; `others` what
     the actions not named do: as recorded after that reading (then held), held as they were, or zero; `horizon`
-    such as "365 d". Factual and alternative share their noise. Raises: BadInput for what cannot be read.
+    such as "365 d". Factual and alternative share their noise, and their `contrast` holds the paired difference, the
+    estimand, what must be assumed of assignment, overlap and tipping points. Raises: BadInput for what cannot be read.
     """
     asked = question(fitted, subject=subject, history=history, start=start)
     return what_if(
@@ -157,14 +158,16 @@ def plan(
 ) -> Plan | Abstention:
     """The best schedule for one subject, with a promise from models fitted on other subjects, or an abstention.
 
-    Args: `goal` such as "minimise mean cpa over 365 d"; `limits` such as "P(max psa <= 10) >= 0.9" and "cpa <= 200".
+    Args: `goal` such as "minimise total cpa over 365 d while psa <= 4 ng/mL", "maximise time until psa > 10 ng/mL" or
+    "maximise time off cpa" (see `biowm.plan.goals`); `limits` such as "P(max psa <= 10) >= 0.9" and "cpa <= 200".
     """
     asked = question(fitted, subject=subject, history=history, start=start)
     ahead = horizon_of(fitted, horizon)
     spec = fitted.spec
     support = judge(spec, fitted.calibration.scale, fitted.envelope, asked.path, asked.origin, (), ahead)
+    aim = parse_goal(goal, spec)
     wanted = [parse_limit(text, spec) for text in limits]
-    for limit in wanted:
+    for limit in (*aim.limits, *wanted):
         _check_promise(fitted, limit)
     cohort = None
     if fitted.cohort is not None:
@@ -174,7 +177,7 @@ def plan(
         fitted.world,
         fitted.halves,
         asked.path,
-        parse_goal(goal, spec),
+        aim,
         wanted,
         ahead,
         key=jax.random.key(seed),

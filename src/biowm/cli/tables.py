@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
+from biowm.core.contrast import SHARE, Contrast, describe
 from biowm.core.futures import Futures
 from biowm.core.interval import Row
 from biowm.evaluate.reports.figures import verdict
@@ -91,16 +93,24 @@ def futures_table(futures: Futures) -> Table:
     spec, other = futures.spec, futures.against
     band = f"{futures.level:.0%} of the whole path" if futures.level else "spread, no promise"
     names = [f"{spec.channels[j].name} ({spec.channels[j].unit})" for j in spec.targets]
-    table = Table(f"{spec.clock} ahead", *names, *([f"against: {n}" for n in names] if other else []))
-    table.title, table.title_justify = f"Median \\[{band}]", "left"
+    beside = ([f"against: {n}" for n in names] + [f"difference: {n}" for n in names]) if other else []
+    table = Table(f"{spec.clock} ahead", *names, *beside)
+    paired = f"; difference: {SHARE:.0%} of paired draws at each time" if other else ""
+    table.title, table.title_justify = f"Median \\[{band}{paired}]", "left"
     for i in np.unique(np.linspace(0, len(futures.times) - 1, _MOST_TIMES).round().astype(int)):
-        cells = [_band(f, int(i), j) for f in ((futures, other) if other else (futures,)) for j in spec.targets]
+        shown = [f for f in (futures, other, futures.contrast) if f is not None]
+        cells = [_band(f, int(i), j) for f in shown for j in spec.targets]
         table.add_row(f"{futures.times[i]:.4g}", *cells)
     return table
 
 
-def _band(futures: Futures, i: int, j: int) -> str:
-    return f"{futures.median[i, j]:.3g} \\[{futures.low[i, j]:.3g}, {futures.high[i, j]:.3g}]"
+def _band(told: Futures | Contrast, i: int, j: int) -> str:
+    return f"{told.median[i, j]:.3g} \\[{told.low[i, j]:.3g}, {told.high[i, j]:.3g}]"
+
+
+def contrast_lines(futures: Futures) -> list[Text]:
+    """What the two futures say together, as plain text; nothing where there is no alternative."""
+    return [] if futures.contrast is None else [Text(describe(futures.contrast))]
 
 
 def support_line(futures: Futures) -> str:
