@@ -44,9 +44,10 @@ class Reach:
 
 @dataclass(frozen=True)
 class Tipping:
-    """The mean difference of a channel at the horizon, and how much hidden confounding would turn its sign.
+    """The mean difference of a channel at the horizon, and how much hidden confounding would turn its sign on the link.
 
-    `gamma` is that of the marginal sensitivity model, `e_value` a risk ratio (None: the alternative has no spread).
+    `gamma` is that of the marginal sensitivity model, `e_value` a risk ratio (None: the alternative has no spread); both
+    are told on the channel's link, where no few draws make the mean.
     """
 
     channel: str
@@ -86,12 +87,13 @@ class Contrast:
             "difference": {k: {n: v[:, j].tolist() for j, n in enumerate(names)} for k, v in band.items()},
             "level": None,
             "share_of_paired_draws": SHARE,
-            "overlap": None if self.overlap is None else [_reach(r) for r in self.overlap],
+            "overlap": None if self.overlap is None else [reach_json(r) for r in self.overlap],
             "tipping": [asdict(t) for t in self.tipping],
         }
 
 
-def _reach(reach: Reach) -> dict[str, Any]:
+def reach_json(reach: Reach) -> dict[str, Any]:
+    """Plain data."""
     return {**asdict(reach), "nearest": dict(reach.nearest), "propensity": dict(reach.propensity)}
 
 

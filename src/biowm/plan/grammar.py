@@ -66,7 +66,7 @@ class Named(NamedTuple):
 def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
     """Read `[mean|max|min|final|total|time on|time off] NAME [over TIME]` or `time until NAME > NUMBER [over TIME]`.
 
-    The statistic may be left out where `bare`.
+    `[mean] CHANNEL at TIME` is the final one over TIME: what is read then. The statistic may be left out where `bare`.
     """
     kinds = _kinds(spec)
     start = cursor.rest
@@ -86,8 +86,9 @@ def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
     cursor.take(re.escape(name))
     mark = read_mark(cursor, spec.channels[index].unit) if stat == "time until" else None
     window = None
-    if cursor.take(r"over\b"):
-        start = cursor.rest
+    at = kind == "channel" and stat in ("", "mean", "final") and bool(cursor.take(r"at\b"))
+    if at or cursor.take(r"over\b"):
+        start, stat = cursor.rest, "final" if at else stat
         window = read_amount(cursor, spec.clock, "a time")
         if window <= 0:
             cursor.fail("a time above 0", at=start)
@@ -98,6 +99,20 @@ def read_mark(cursor: Cursor, unit: str) -> Mark:
     """Read `> NUMBER [UNIT]` or `< NUMBER [UNIT]`."""
     above = cursor.need(r"<=|>=|<|>", "'>' or '<' and a level")[0] == ">"
     return Mark(above, read_amount(cursor, unit, "a level", bare=True), unit)
+
+
+def read_outcome(text: str, spec: WorldSpec) -> Quantity:
+    """Read what is measured in a patient, such as `mean psa at 90 d`, `max psa over 90 d`, `time until psa > 10 ng/mL`.
+
+    Raises BadInput where it is not about a channel.
+    """
+    cursor = Cursor("outcome", text)
+    start = cursor.rest
+    named = read_quantity(cursor, spec, bare=True)
+    if named.kind != "channel":
+        cursor.fail("a channel, as doses are decided, not measured", at=start)
+    cursor.end("at TIME, over TIME or the end")
+    return complete(cursor, named, "mean", spec)
 
 
 def read_amount(cursor: Cursor, unit: str, what: str, *, bare: bool = False) -> float:
