@@ -46,8 +46,8 @@ class Reach:
 class Tipping:
     """The mean difference of a channel at the horizon, and how much hidden confounding would turn its sign on the link.
 
-    `gamma` is that of the marginal sensitivity model, `e_value` a risk ratio (None: the alternative has no spread); both
-    are told on the channel's link, where no few draws make the mean.
+    `gamma` is that of the marginal sensitivity model, `e_value` a risk ratio (None: the alternative has no spread);
+    both are told on the channel's link, where no few draws make the mean.
     """
 
     channel: str

@@ -154,11 +154,17 @@ def _doubt(told: Constants, prior: Constants) -> float:
 
 
 def multiple_r(means: Float[np.ndarray, "b c"], true: Float[np.ndarray, " b"], seed: int) -> Interval:
-    """The correlation of a true constant with its prediction from posterior means of subjects left out (ridge)."""
+    """The correlation of a true constant with its prediction from posterior means of subjects left out (ridge).
+
+    Without intercepts of the folds: the mean of the others lies opposite to that of those left out, and where nothing
+    can be told it would look like a correlation below 0.
+    """
     spread = means.std(0)
     z = (means - means.mean(0))[:, spread > 1e-6 * spread.max()] / spread[spread > 1e-6 * spread.max()]
     folds = KFold(_FOLDS, shuffle=True, random_state=seed)
-    predicted = cross_val_predict(RidgeCV(_PENALTIES), z, (true - true.mean()) / true.std(), cv=folds)
+    predicted = cross_val_predict(
+        RidgeCV(_PENALTIES, fit_intercept=False), z, (true - true.mean()) / true.std(), cv=folds
+    )
     return fisher(_corr(predicted, true), len(true))
 
 
