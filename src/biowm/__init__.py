@@ -11,16 +11,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import bench, certify, fit, load, plan, simulate
+    from .api import bench, certify, cohort, fit, load, plan, simulate
     from .core.cite import cite
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "certify", "cite", "fit", "load", "plan", "simulate"]
+__all__ = ["__version__", "bench", "certify", "cite", "cohort", "fit", "load", "plan", "simulate"]
 
 _HOMES = {
     "bench": "biowm.api",
     "certify": "biowm.api",
     "cite": "biowm.core.cite",
+    "cohort": "biowm.api",
     "fit": "biowm.api",
     "load": "biowm.api",
     "plan": "biowm.api",

@@ -1,4 +1,4 @@
-"""The verbs: load, fit, simulate, plan, certify, bench. Each result carries its record."""
+"""The verbs: load, fit, simulate, plan, cohort, certify, bench. Each result carries its record."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from biowm.data import config as configs
 from biowm.data import meds_write
 from biowm.data import study as studies
 from biowm.data.study import Study
+from biowm.engine.design import ALPHA, design
+from biowm.engine.trial import Trial, trial
 from biowm.evaluate.baselines import with_baselines
 from biowm.evaluate.bench import Result
 from biowm.evaluate.bench import run as run_task
@@ -34,15 +36,16 @@ from biowm.evaluate.certify import certify as examine
 from biowm.evaluate.exam import Exam
 from biowm.evaluate.foreign import Maker, exam_of_model, made, origin
 from biowm.evaluate.heldout import HeldOut, exam_of, held_out, heldout_rows
-from biowm.evaluate.reports.fitted import Example, fit_report
+from biowm.evaluate.reports.examples import examples
+from biowm.evaluate.reports.fitted import fit_report
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
 from biowm.plan.goals import Limit, parse_goal, parse_limit
 from biowm.plan.plans import Ground, plan_crossfit
 from biowm.plan.question import Question, Table, aligned, check_same_world, horizon_of, inputs_of, question
 from biowm.plan.result import Plan
-from biowm.plan.whatif import Others, schedule_of, what_if
-from biowm.safety.support import future, judge
+from biowm.plan.whatif import Others, what_if
+from biowm.safety.support import judge
 from biowm.scale.processes import Processes
 from biowm.train.checkpoint import load_fitted as open_fitted
 from biowm.train.checkpoint import save_fitted
@@ -51,10 +54,9 @@ from biowm.train.fitted import Fitted
 from biowm.train.stages import Stages, write_atomic
 from biowm.train.study import fit_study
 
-_EXAMPLES = 3
 __all__ = [
-    "Question", "bench", "certify", "fit", "load", "open_fitted", "plan", "question", "save_fitted", "simulate",
-    "write_futures",
+    "Question", "bench", "certify", "cohort", "fit", "load", "open_fitted", "plan", "question", "save_fitted",
+    "simulate", "write_futures",
 ]  # fmt: skip
 
 
@@ -112,7 +114,7 @@ def fit(
     if part is not None:
         fitted = dataclasses.replace(fitted, rows=heldout_rows(fitted, part.paths, part.subjects, seed=seed))
     if folder is not None:
-        write_atomic(folder / "report.html", fit_report(fitted, _examples(fitted, seed) if keep_data else []).encode())
+        write_atomic(folder / "report.html", fit_report(fitted, examples(fitted, seed) if keep_data else []).encode())
         save_fitted(fitted, folder, keep_data=keep_data)
         stages.clear()
     return fitted
@@ -136,7 +138,8 @@ def simulate(
 
     Args: `do` and `against` texts such as "cpa=200 mg/d@0:28 d", times after the last reading used; `others` what
     the actions not named do: as recorded after that reading (then held), held as they were, or zero; `horizon`
-    such as "365 d". Factual and alternative share their noise. Raises: BadInput for what cannot be read.
+    such as "365 d". Factual and alternative share their noise, and their `contrast` holds the paired difference, the
+    estimand, what must be assumed of assignment, overlap and tipping points. Raises: BadInput for what cannot be read.
     """
     asked = question(fitted, subject=subject, history=history, start=start)
     return what_if(
@@ -145,7 +148,7 @@ def simulate(
         do=do,
         against=against,
         others=others,
-        horizon=horizon_of(fitted, horizon),
+        horizon=horizon_of(fitted.spec, horizon),
         draws=draws,
         seed=seed,
         progress=lambda share: progress("futures", share),
@@ -179,14 +182,16 @@ def plan(
 ) -> Plan | Abstention:
     """The best schedule for one subject, with a promise from models fitted on other subjects, or an abstention.
 
-    Args: `goal` such as "minimise mean cpa over 365 d"; `limits` such as "P(max psa <= 10) >= 0.9" and "cpa <= 200".
+    Args: `goal` such as "minimise total cpa over 365 d while psa <= 4 ng/mL", "maximise time until psa > 10 ng/mL" or
+    "maximise time off cpa" (see `biowm.plan.goals`); `limits` such as "P(max psa <= 10) >= 0.9" and "cpa <= 200".
     """
     asked = question(fitted, subject=subject, history=history, start=start)
-    ahead = horizon_of(fitted, horizon)
+    ahead = horizon_of(fitted.spec, horizon)
     spec = fitted.spec
     support = judge(spec, fitted.calibration.scale, fitted.envelope, asked.path, asked.origin, (), ahead)
+    aim = parse_goal(goal, spec)
     wanted = [parse_limit(text, spec) for text in limits]
-    for limit in wanted:
+    for limit in (*aim.limits, *wanted):
         _check_promise(fitted, limit)
     cohort = None
     if fitted.cohort is not None:
@@ -196,7 +201,7 @@ def plan(
         fitted.world,
         fitted.halves,
         asked.path,
-        parse_goal(goal, spec),
+        aim,
         wanted,
         ahead,
         key=jax.random.key(seed),
@@ -210,6 +215,35 @@ def plan(
     config = {"goal": goal, "limits": list(limits), "horizon": ahead, "controls": list(controls or ())}
     record = Record("plan", inputs_of(asked), {**config, "subject": asked.subject}, seed, (fitted.record.id,))
     return dataclasses.replace(found, record=record)
+
+
+def cohort(
+    model: Fitted | World,
+    *,
+    arms: Sequence[str],
+    outcome: str,
+    horizon: str | float,
+    sizes: Sequence[int] = (100,),
+    given: Sequence[str] = (),
+    trials: int = 500,
+    patients: int | None = None,
+    alpha: float = ALPHA,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Trial | Abstention:
+    """An in-silico two-arm trial in virtual patients of a fitted world or a simulator, with its power by size.
+
+    Args: `arms` two texts such as "control: " and "treated: cpa=200 mg/d@0:90 d"; `outcome` such as "mean psa at 90 d";
+    `sizes` patients in each arm; `given` such as "age=60:70 yr" (see `biowm.engine.newcomers` for who is drawn);
+    `trials` simulated for each size; `patients` virtual ones drawn (default: four times the largest size, at least
+    1,000); `alpha` of the two-sided test. Returns an Abstention where an arm lies outside the training data or fewer
+    than ten training subjects are as given. Raises: BadInput for what cannot be read.
+    """
+    asked = design(
+        model.spec, arms=arms, outcome=outcome, horizon=horizon_of(model.spec, horizon), given=given, sizes=sizes,
+        trials=trials, patients=patients, alpha=alpha,
+    )  # fmt: skip
+    return trial(model, asked, seed=seed, progress=lambda share: progress("virtual patients", share))
 
 
 def certify(
@@ -281,33 +315,6 @@ def _check_promise(fitted: Fitted, limit: Limit) -> None:
         raise BadInput(
             place(column=f"--limit {limit.text!r}", found=f"{subjects} calibration subjects", expected=expected)
         )
-
-
-def _examples(fitted: Fitted, seed: int) -> list[Example]:
-    """Held-out subjects as examples: forecast from the middle of their history, as treated and untreated."""
-    part = held_out(fitted)
-    if part is None:
-        return []
-    longest = fitted.envelope.longest
-    found = []
-    for subject in part.subjects:
-        asked = question(fitted, subject=subject)
-        t = np.asarray(asked.path.t)[np.isfinite(asked.path.x).any(-1)]
-        middle = t[(t >= t[0] + 0.3 * (t[-1] - t[0])) & (t <= t[-1] - 0.5 * longest)]
-        treated = [float(m) for m in middle if future(asked.path, float(m), float(m) + 0.5 * longest)]
-        if fitted.spec.actions and not treated:
-            continue
-        if len(middle) and len(found) < _EXAMPLES:
-            moment = treated[0] if treated else float(middle[0])
-            asked = question(fitted, subject=subject, start=moment + _start(fitted, subject))
-            against = ("zero",) if fitted.spec.actions else ()
-            futures = what_if(fitted, asked, against=against, horizon=longest, seed=seed)
-            found.append(Example(subject, asked.path, asked.now, futures, schedule_of(futures, asked.now)))
-    return found
-
-
-def _start(fitted: Fitted, subject: str) -> float:
-    return 0.0 if fitted.cohort is None else fitted.cohort.starts[fitted.cohort.row(subject)]
 
 
 def bench(

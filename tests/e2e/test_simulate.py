@@ -60,6 +60,33 @@ def test_the_alternative_may_be_a_schedule(simulate: Ask):
     assert body["against"]["median"]["psa"][-1] < body["median"]["psa"][-1]
 
 
+def test_the_difference_is_paired_and_says_what_it_rests_on(simulate: Ask):
+    body = simulate("--subject", "s03", "--do", "drug=3 mg/d@0:3 d", "--against", "zero").json
+    told = body["contrast"]
+    low, median, high = (np.array(told["difference"][k]["psa"]) for k in ("low", "median", "high"))
+    assert (low <= median).all()
+    assert (median <= high).all()
+    assert high[-1] < 0, "3 mg/d for 3 d leave a fifteenth of the untreated"
+    assert told["level"] is None
+    assert "'drug=3 mg/d@0:3 d, other actions as recorded' minus under 'all actions stopped'" in told["estimand"]
+    assert told["word"] == "association"
+    assert told["assignment"] == {"kind": "not declared", "given": [], "assumption": ""}
+    treated, untreated = told["overlap"]
+    assert treated["subjects"] < untreated["subjects"] < 32, "32 subjects were learned from; doses changed every day"
+    assert len(treated["nearest"]) == 3
+    (tipping,) = told["tipping"]
+    assert tipping["difference"]["low"] <= tipping["difference"]["value"] <= tipping["difference"]["high"] < 0
+    assert tipping["gamma"] > 2
+    assert tipping["e_value"] > 2
+
+
+def test_one_schedule_against_itself_differs_by_nothing_as_chances_are_shared(simulate: Ask):
+    same = "drug=2 mg/d@0:3 d"
+    told = simulate("--subject", "s03", "--do", same, "--against", same).json["contrast"]
+    assert not np.any([told["difference"][k]["psa"] for k in ("low", "median", "high")])
+    assert told["tipping"][0]["gamma"] == pytest.approx(1.0)
+
+
 def test_the_same_seed_gives_the_same_numbers(simulate: Ask):
     args = ("--subject", "s03", "--do", "drug=2 mg/d@0", "--seed", 7)
     first, again, other = (simulate(*a).json for a in (args, args, (*args[:-1], 8)))
@@ -106,6 +133,9 @@ def test_beyond_what_was_validated_there_is_an_answer_without_a_promise(simulate
         (("--subject", "s03", "--do", "drug=2 mg@0:1 d"), ("mg", "mg/d", "drug")),
         (("--subject", "s03", "--do", "drug=2@0:1 d"), ("'2'", "drug")),
         (("--subject", "s03", "--do", "drug=40 mg/d@0:1 d"), ("40 mg/d", "at most 4 mg/d")),
+        (("--subject", "s03", "--do", "drug=-1 mg/d@0:1 d"), ("-1 mg/d", "at least 0 and at most 4 mg/d")),
+        (("--subject", "s03", "--do", "drug=1 mg/d@-1 d:1 d"), ("--do", "onset -1 d, in the past", "0 or later")),
+        (("--subject", "s03", "--against", "drug=1 mg/d@-1 d"), ("--against", "onset -1 d, in the past")),
         (("--subject", "s03", "--do", "a lot of drug"), ("'a lot of drug'", "action=dose@onset:stop")),
         (("--subject", "s03", "--against", "nothing"), ("'nothing'", "drug")),
         (("--subject", "nobody"), ("'nobody'", "s00")),

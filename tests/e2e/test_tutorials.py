@@ -22,6 +22,7 @@ def test_there_is_a_tutorial_for_each_capability():
         "bench",
         "your-own-mechanism",
         "your-own-model",
+        "virtual-cohort",
     ]
 
 

@@ -12,7 +12,7 @@ import typer
 
 from biowm.core.errors import BadInput
 
-from . import bench, certify, data, demo, env, fit, plan, simulate
+from . import bench, certify, data, demo, engine, env, fit, plan, simulate
 from .output import note
 
 BUG, BAD = 1, 2
@@ -31,6 +31,7 @@ app.command("plan")(plan.plan)
 app.command("certify")(certify.certify)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
+app.add_typer(engine.app, name="engine")
 app.add_typer(env.app, name="env")
 
 

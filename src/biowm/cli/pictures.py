@@ -59,7 +59,7 @@ def planned(
         Scene(name, f, schedule_of(f, asked.now), truth(f) if truth else None)
         for name, f in (("plan", futures), ("nothing given", futures.against))
     ]
-    bounds = [Bound(x.quantity.name, x.bound, x.meaning) for x in (parse_limit(text, spec) for text in limits)
-              if x.quantity.stat in ("max", "min")]  # fmt: skip
+    named = (*plan.goal.limits, *(parse_limit(text, spec) for text in limits))
+    bounds = [Bound(x.quantity.name, x.bound, x.meaning) for x in named if x.quantity.stat in ("max", "min")]
     return plan_figure(asked.path, scenes[0], scenes[1:], now=asked.now, bounds=bounds, goal=plan.goal.text,
                        promise=plan.promise, unit=plan.goal.quantity.unit)  # fmt: skip

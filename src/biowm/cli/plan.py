@@ -15,7 +15,11 @@ def plan(
     artefact: options.Artefact,
     goal: Annotated[
         str,
-        typer.Option(help="minimise|maximise QUANTITY, such as 'minimise mean cpa over 365 d'.", show_default=False),
+        typer.Option(
+            help="minimise|maximise QUANTITY [while LIMIT [and LIMIT]]; a quantity is such as 'mean cpa over 365 d', "
+            "'time off cpa' or 'time until psa > 10 ng/mL'.",
+            show_default=False,
+        ),
     ],
     horizon: options.Horizon,
     subject: options.Subject = None,
@@ -32,6 +36,9 @@ def plan(
     """Plan one subject's schedule towards a goal, within limits; exit code 3 and the reasons where it abstains.
 
     \b
+    biowm plan runs/ias --subject 1 --goal "minimise total cpa while psa <= 4 ng/mL" --horizon "365 d"
+    biowm plan runs/ias --subject 1 --goal "maximise time until psa > 10 ng/mL" --horizon "365 d"
+    biowm plan runs/ias --subject 1 --goal "maximise time off cpa while psa <= 10" --horizon "365 d"
     biowm plan runs/ias --subject 1 --goal "minimise mean cpa" --limit "P(max psa <= 10) >= 0.9" --horizon "365 d"
     """
     runtime.prepare()

@@ -60,7 +60,7 @@ def simulate(
     from biowm import api
 
     from .pictures import save, simulated
-    from .tables import futures_table, support_line
+    from .tables import contrast_lines, futures_table, support_line
 
     fitted = api.open_fitted(artefact)
     with output.progress("simulate") as tell:
@@ -77,4 +77,4 @@ def simulate(
     if json:
         output.emit(futures.to_json())
     else:
-        output.show(futures_table(futures), support_line(futures))
+        output.show(futures_table(futures), support_line(futures), *contrast_lines(futures))

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
+from biowm.core.contrast import SHARE, Contrast, describe
 from biowm.core.futures import Futures
-from biowm.core.interval import Row
+from biowm.core.interval import Interval, Row
+from biowm.engine.trial import Trial
 from biowm.evaluate.reports.figures import verdict
 from biowm.train.fitted import Fitted
 from biowm.train.race import Race
@@ -91,19 +94,56 @@ def futures_table(futures: Futures) -> Table:
     spec, other = futures.spec, futures.against
     band = f"{futures.level:.0%} of the whole path" if futures.level else "spread, no promise"
     names = [f"{spec.channels[j].name} ({spec.channels[j].unit})" for j in spec.targets]
-    table = Table(f"{spec.clock} ahead", *names, *([f"against: {n}" for n in names] if other else []))
-    table.title, table.title_justify = f"Median \\[{band}]", "left"
+    beside = ([f"against: {n}" for n in names] + [f"difference: {n}" for n in names]) if other else []
+    table = Table(f"{spec.clock} ahead", *names, *beside)
+    paired = f"; difference: {SHARE:.0%} of paired draws at each time" if other else ""
+    table.title, table.title_justify = f"Median \\[{band}{paired}]", "left"
     for i in np.unique(np.linspace(0, len(futures.times) - 1, _MOST_TIMES).round().astype(int)):
-        cells = [_band(f, int(i), j) for f in ((futures, other) if other else (futures,)) for j in spec.targets]
+        shown = [f for f in (futures, other, futures.contrast) if f is not None]
+        cells = [_band(f, int(i), j) for f in shown for j in spec.targets]
         table.add_row(f"{futures.times[i]:.4g}", *cells)
     return table
 
 
-def _band(futures: Futures, i: int, j: int) -> str:
-    return f"{futures.median[i, j]:.3g} \\[{futures.low[i, j]:.3g}, {futures.high[i, j]:.3g}]"
+def _band(told: Futures | Contrast, i: int, j: int) -> str:
+    return f"{told.median[i, j]:.3g} \\[{told.low[i, j]:.3g}, {told.high[i, j]:.3g}]"
+
+
+def contrast_lines(futures: Futures) -> list[Text]:
+    """What the two futures say together, as plain text; nothing where there is no alternative."""
+    return [] if futures.contrast is None else [Text(describe(futures.contrast))]
 
 
 def support_line(futures: Futures) -> str:
     """Whether the data cover the question, and its alternative."""
     found = [("", futures.support)] + ([(" of the alternative", futures.against.support)] if futures.against else [])
     return "\n".join(f"Support{of}: {s.verdict}" + "".join(f"\n  {reason}" for reason in s.reasons) for of, s in found)
+
+
+def trial_summary(trial: Trial) -> list[Table | Text]:
+    """The arms and their difference, what it may be called, power by size, and whether the data cover the arms."""
+    unit, arms = trial.design.outcome.unit, trial.design.arms
+    lines = [
+        f"Simulated: {len(trial.outcome)} virtual patients, {trial.newcomers.source}",
+        f"Outcome: {trial.design.outcome}",
+    ]
+    lines += [f"{arm.name} ({arm.text or 'nothing given'}): mean {_three(mean)} {unit}".rstrip()
+              for arm, mean in zip(arms, trial.means, strict=True)]  # fmt: skip
+    lines.append(f"{arms[1].name} minus {arms[0].name}, same patients: {_three(trial.difference)} {unit}".rstrip())
+    lines.append(f"Difference: {trial.said}")
+    if trial.assignment is not None:
+        lines.append(f"Assignment: {trial.assignment.kind}. {trial.assignment.assumption}".rstrip())
+    for arm, found in zip(arms, trial.support, strict=False):
+        lines += [f"Support of {arm.name!r}: {found.verdict}", *(f"  {reason}" for reason in found.reasons)]
+    lines += [f"Overlap of {r.schedule!r}: {r.subjects:.1f} training subjects treated alike" for r in trial.overlap]
+    table = Table("patients in each arm", "power \\[95 % interval]", f"what single trials report ({unit})",
+                  title=f"{trial.design.trials} trials of each size, patients randomised to one arm each; two-sided "
+                  f"Welch test at {trial.design.alpha:g}", title_justify="left")  # fmt: skip
+    for p in trial.powers:
+        share = f"{p.power.value:.2f} \\[{p.power.low:.2f}, {p.power.high:.2f}]"
+        table.add_row(str(p.size), share, f"{p.low:.3g} to {p.high:.3g}")
+    return [Text("\n".join(lines)), table]
+
+
+def _three(mean: Interval) -> str:
+    return f"{mean.value:.4g} [{mean.low:.4g}, {mean.high:.4g}]"

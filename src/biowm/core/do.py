@@ -28,32 +28,38 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SLACK = 1e-9  # relative, for what a conversion of units leaves behind
 
 
-def parse_do(texts: Sequence[str], spec: WorldSpec, horizon: float) -> list[Entry]:
+def parse_do(texts: Sequence[str], spec: WorldSpec, horizon: float, *, option: str = "--do") -> list[Entry]:
     """The assigned entries that texts ask for; times are relative to the last reading, in the world's clock.
 
     Args:
         texts: one or more interventions each, separated by ';' (the module says how they are written).
         spec: the world whose actions they are; doses are turned into the units of its cards.
         horizon: where an intervention without an end stops, in the clock's unit.
+        option: where the texts come from, for errors.
 
     Raises:
         BadInput: naming the text, what was found and what was expected.
     """
-    found: list[tuple[str, Entry]] = []
-    for text in (part.strip() for line in texts for part in line.split(";")):
-        try:
-            found += [(text, entry) for entry in _parse(text, spec, horizon)]
-        except units.UnitError as error:
-            raise BadInput(f"--do {text!r}: {error}") from None
+    try:
+        found = [
+            (text, entry) for line in texts for text in line.split(";") for entry in _parse(text.strip(), spec, horizon)
+        ]
+        _apart(found, spec)
+    except BadInput as error:
+        raise BadInput(f"{option} {error}") from None
+    return [entry for _, entry in found]
+
+
+def _apart(found: Sequence[tuple[str, Entry]], spec: WorldSpec) -> None:
+    """Refuse an action that begins while it is still given."""
     for card, group in groupby(sorted(found, key=lambda f: (f[1].card, f[1].onset)), key=lambda f: f[1].card):
         for (_, first), (text, second) in pairwise(group):
             if second.onset < first.stop - _SLACK * abs(first.stop):
                 raise _bad(
-                    text,
+                    text.strip(),
                     f"{spec.actions[card].name} from {_number(second.onset)} {spec.clock} while it is still given",
                     f"it to begin at {_number(first.stop)} {spec.clock} or later",
                 )
-    return [entry for _, entry in found]
 
 
 def describe(entries: Sequence[Entry], spec: WorldSpec) -> str:
@@ -74,13 +80,20 @@ def describe(entries: Sequence[Entry], spec: WorldSpec) -> str:
 
 
 def _bad(text: str, found: str, expected: str) -> BadInput:
-    return BadInput(f"--do {text!r}: found {found}, expected {expected}")
+    return BadInput(f"{text!r}: found {found}, expected {expected}")
 
 
 def _parse(text: str, spec: WorldSpec, horizon: float) -> list[Entry]:
+    try:
+        return _entries(text, spec, horizon)
+    except units.UnitError as error:
+        raise BadInput(f"{text!r}: {error}") from None
+
+
+def _entries(text: str, spec: WorldSpec, horizon: float) -> list[Entry]:
     match = _FORM.fullmatch(text)
     if match is None:
-        raise BadInput(f"--do {text!r}: expected {_EXPECTED}; {_actions(spec)}")
+        raise BadInput(f"{text!r}: expected {_EXPECTED}; {_actions(spec)}")
     names = [a.name for a in spec.actions]
     if match["name"] not in names:
         raise _bad(text, f"action {match['name']!r}", f"one that this world has; {_actions(spec)}")
@@ -117,8 +130,10 @@ def _times(
     if _NUMBER.fullmatch(onset) and (stop is not None or float(onset) == 0):
         onset += f" {clock}" if stop is None else _NUMBER.sub("", stop, count=1)
     start = units.quantity(onset, clock, "onset")
-    if not 0 <= start < horizon:
-        raise _bad(text, f"onset {onset}", f"a time from 0 to before the horizon of {_number(horizon)} {clock}")
+    if start < 0:
+        raise _bad(text, f"onset {onset}, in the past", "0 or later: what was given before belongs to the history")
+    if start >= horizon:
+        raise _bad(text, f"onset {onset}", f"a time before the horizon of {_number(horizon)} {clock}")
     if card.kind == "bolus":
         if stop is not None:
             raise _bad(text, f"stop {stop}", f"no stop: {card.name} is given at once")

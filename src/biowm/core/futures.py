@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from .contrast import Contrast
 from .record import Record
 from .spec import WorldSpec
 
@@ -27,7 +28,8 @@ class Futures:
     """Draws of one subject's future with a calibrated band; times count from the last reading used.
 
     `low` and `high` hold the whole path with probability `level` where `band` is "joint", each time by
-    itself where it is "pointwise"; `level` is None where no promise could be calibrated.
+    itself where it is "pointwise"; `level` is None where no promise could be calibrated. `against` are the futures
+    under an alternative with the same chances, `contrast` what the two say together.
     """
 
     spec: WorldSpec
@@ -42,6 +44,7 @@ class Futures:
     record: Record
     plan: tuple[dict[str, Any], ...] = ()
     against: Futures | None = None
+    contrast: Contrast | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `biowm simulate --json` prints."""
@@ -65,4 +68,6 @@ class Futures:
         }
         if self.against is not None:
             body["against"] = self.against.to_json()
+        if self.contrast is not None:
+            body["contrast"] = self.contrast.to_json()
         return body

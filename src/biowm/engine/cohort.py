@@ -56,7 +56,7 @@ def simulate(world: World, n: int, times: Float[np.ndarray, " t"], policy: Polic
     """
     rng = np.random.default_rng(seed)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(n, dtype=jnp.uint32))
-    traits = _traits(world.spec, n, seed)
+    traits = even_traits(world.spec, n, seed)
     states = _born(world, jnp.asarray(traits), keys)
     plans = _blank(n, len(times) * len(world.spec.actions))
     readings: list[np.ndarray] = []
@@ -87,6 +87,11 @@ def had_been(
     keys, traits = cohort.keys[jnp.asarray(subject)], jnp.asarray(cohort.paths.traits)[jnp.asarray(subject)]
     states = _born(cohort.world, traits, keys)
     return np.asarray(_live(cohort.world, states, plans, jnp.asarray(times, jnp.float32), keys)[1])
+
+
+def born(cohort: Cohort) -> State:
+    """What every subject truly is at the start (leading axes: subjects, one draw)."""
+    return _born(cohort.world, jnp.asarray(cohort.paths.traits), cohort.keys)
 
 
 def random_policy(spec: WorldSpec, share: float = 0.5) -> Policy:
@@ -142,7 +147,8 @@ def _give(spec: WorldSpec, plans: Schedule, k: int, doses: Float[np.ndarray, "n 
     plans.stop[:, place] = np.where(acts, np.where(bolus, now, until), 0.0)
 
 
-def _traits(spec: WorldSpec, n: int, seed: int) -> Float[np.ndarray, "n s"]:
+def even_traits(spec: WorldSpec, n: int, seed: int) -> Float[np.ndarray, "n s"]:
+    """Traits of n subjects of a simulator: levels of categories evenly, other traits 0."""
     rng, columns = np.random.default_rng([seed, 1]), []
     for trait in spec.traits:
         if trait.kind == "category":

@@ -9,12 +9,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Stat = Literal["mean", "max", "min", "final", "total"]
+Stat = Literal["mean", "max", "min", "final", "total", "time on", "time off", "time until"]
 Kind = Literal["channel", "rate", "bolus"]
 
 STATS: dict[Kind, tuple[Stat, ...]] = {
-    "channel": ("mean", "max", "min", "final"),
-    "rate": ("mean", "max", "min", "total"),
+    "channel": ("mean", "max", "min", "final", "time until"),
+    "rate": ("mean", "max", "min", "total", "time on", "time off"),
     "bolus": ("mean", "max", "total"),
 }
 
@@ -34,11 +34,23 @@ class Course(eqx.Module):
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A level that a channel may pass, in its `unit`: from below (`above`) or from above."""
+
+    above: bool
+    level: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{'>' if self.above else '<'} {self.level:g} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
 class Quantity:
     """One number per draw: a statistic of a channel or an action over the first `window` of the plan.
 
     `unit` is that of the number; `window` is in the world's clock, None for the whole horizon. A switch
-    counts as a rate: its total is the time it is on.
+    counts as a rate: its total is the time it is on. `mark` belongs to "time until" alone.
     """
 
     stat: Stat
@@ -48,10 +60,12 @@ class Quantity:
     unit: str
     window: float | None = None
     clock: str = ""
+    mark: Mark | None = None
 
     def __str__(self) -> str:
         over = "" if self.window is None else f" over {self.window:g} {self.clock}"
-        return f"{self.stat} {self.name}{over}"
+        past = "" if self.mark is None else f" {self.mark}"
+        return f"{self.stat} {self.name}{past}{over}"
 
 
 def within(elapsed: Float[Array, " t"], window: float | None) -> Float[Array, " t"]:
@@ -65,7 +79,8 @@ def value(quantity: Quantity, course: Course) -> Float[Array, " n"]:
     """The quantity in every draw.
 
     Means weigh each interval by its length; `max`, `min` and `final` are over the readings to come, not
-    the one the plan starts from.
+    the one the plan starts from. `time until` is that of the first reading past the mark, or the whole window where
+    none is (restricted, as survival times are); an interval in which anything is given is `time on`.
     """
     inside = within(course.elapsed, quantity.window)
     if quantity.kind == "channel":
@@ -79,5 +94,11 @@ def value(quantity: Quantity, course: Course) -> Float[Array, " n"]:
     if quantity.stat == "final":
         return series[:, jnp.sum(inside).astype(jnp.int32) - 1]
     time = inside * course.dt
+    if quantity.mark is not None:
+        past = series > quantity.mark.level if quantity.mark.above else series < quantity.mark.level
+        end = jnp.sum(time)
+        return jnp.min(jnp.where(past & (inside[None] > 0), course.elapsed[None], end), axis=1)
+    if quantity.stat in ("time on", "time off"):
+        return jnp.sum(jnp.where((series > 0) == (quantity.stat == "time on"), time[None], 0.0), axis=1)
     amount = jnp.sum(series * (inside if quantity.kind == "bolus" else time)[None], axis=1)
     return amount if quantity.stat == "total" else amount / jnp.sum(time)

@@ -3,10 +3,14 @@
     minimise mean cpa over 365 d          P(max psa <= 10) >= 0.9
     maximise final volume                 cpa <= 0.2 g/d
     minimise total chemo over 60 d        total chemo over 30 d <= 10 mg
+    maximise time off cpa                 time until psa > 10 ng/mL >= 90 d
+    maximise time until psa > 10 ng/mL
+    minimise total cpa while psa <= 4 ng/mL and cpa <= 100 mg/d
 
-A quantity is `[mean|max|min|final|total] NAME [over TIME]`, counted from the start of the plan. A limit on
-an action binds every dose. A limit on a channel is always a chance limit over draws: a bare `volume <= 500`
-means `P(max volume <= 500) >= 0.9`, that is, one path stays at or below 500 all the way with probability 0.9.
+A quantity is `[mean|max|min|final|total] NAME [over TIME]`, `time on|off ACTION` or `time until CHANNEL > NUMBER`,
+counted from the start of the plan. A limit on an action binds every dose. A limit on a channel is always a chance
+limit over draws: a bare `volume <= 500` means `P(max volume <= 500) >= 0.9`, that is, one path stays at or below 500
+all the way with probability 0.9. What a goal says after `while` are hard limits.
 """
 
 from __future__ import annotations
@@ -31,13 +35,14 @@ LEVEL = 0.9  # of a channel limit that names no probability
 
 @dataclass(frozen=True)
 class Goal:
-    """A quantity to make small or large."""
+    """A quantity to make small or large, and the hard limits that its text names after `while`."""
 
     name: str
     text: str
     sense: Sense
     quantity: Quantity
     source: str = ""
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,18 +89,30 @@ def shortfall(margins: Float[Array, " n"], level: float) -> Float[Array, ""]:
 
 
 def parse_goal(text: str, spec: WorldSpec, *, name: str = "", source: str = "") -> Goal:
-    """Read `minimise|maximise QUANTITY`; BadInput says where, what was found and what was expected."""
+    """Read `minimise|maximise QUANTITY [while LIMIT [and LIMIT]]`; BadInput says where, what was found and expected."""
     cursor = Cursor("goal", text)
     word = cursor.need(r"(minimi[sz]e|maximi[sz]e)\b", "minimise or maximise")
     named = read_quantity(cursor, spec, bare=False)
-    cursor.end("over TIME or the end")
     sense: Sense = "minimise" if word.startswith("min") else "maximise"
-    return Goal(name or cursor.text, cursor.text, sense, complete(cursor, named, "mean", spec), source)
+    quantity = complete(cursor, named, "mean", spec)
+    limits, joint = [], r"while\b"
+    while cursor.take(joint):
+        limits.append(_read_limit(cursor, spec, "", "hard", source))
+        joint = r"and\b"
+    cursor.end("'and' or the end" if limits else "over TIME, while LIMIT or the end")
+    return Goal(name or cursor.text, cursor.text, sense, quantity, source, tuple(limits))
 
 
 def parse_limit(text: str, spec: WorldSpec, *, name: str = "", severity: Severity = "hard", source: str = "") -> Limit:
     """Read `QUANTITY <= NUMBER [UNIT]` or `P(that) >= PROBABILITY`; BadInput as in `parse_goal`."""
     cursor = Cursor("limit", text)
+    limit = _read_limit(cursor, spec, name, severity, source)
+    cursor.end()
+    return limit
+
+
+def _read_limit(cursor: Cursor, spec: WorldSpec, name: str, severity: Severity, source: str) -> Limit:
+    whole = cursor.rest
     chance = bool(cursor.take(r"P\s*\("))
     start = cursor.rest
     named = read_quantity(cursor, spec, bare=True)
@@ -112,5 +129,5 @@ def parse_limit(text: str, spec: WorldSpec, *, name: str = "", severity: Severit
         level = float(cursor.need(NUMBER, "a probability such as 0.9"))
         if not 0 < level < 1:
             cursor.fail("a probability between 0 and 1", at=start)
-    cursor.end()
-    return Limit(name or cursor.text, cursor.text, quantity, side, bound, level, severity, source)
+    text = whole.removesuffix(cursor.rest).strip()
+    return Limit(name or text, text, quantity, side, bound, level, severity, source)

@@ -11,11 +11,12 @@ from biowm.core import units
 from biowm.core.errors import BadInput, place
 from biowm.core.spec import WorldSpec
 
-from .course import STATS, Kind, Quantity, Stat
+from .course import STATS, Kind, Mark, Quantity, Stat
 
-WORDS: tuple[Stat, ...] = ("mean", "max", "min", "final", "total")
+WORDS: tuple[Stat, ...] = ("mean", "max", "min", "final", "total", "time on", "time off", "time until")
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_UNIT = r"(?:[^<>=()]|\([^()]*\))*"  # a unit ends at an operator, at a closing bracket or with the text
+# a unit ends at an operator, at a closing bracket, at a word of the language or with the text
+_UNIT = r"(?:(?!\b(?:while|and|over)\b)[^<>=()]|\([^()]*\))*"
 
 
 class Cursor:
@@ -59,13 +60,17 @@ class Named(NamedTuple):
     kind: Kind
     index: int
     window: float | None
+    mark: Mark | None
 
 
 def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
-    """Read `[mean|max|min|final|total] NAME [over TIME]`; the statistic may be left out where `bare`."""
+    """Read `[mean|max|min|final|total|time on|time off] NAME [over TIME]` or `time until NAME > NUMBER [over TIME]`.
+
+    `[mean] CHANNEL at TIME` is the final one over TIME: what is read then. The statistic may be left out where `bare`.
+    """
     kinds = _kinds(spec)
     start = cursor.rest
-    stat = cursor.take(rf"({'|'.join(WORDS)})\b")
+    stat = " ".join(cursor.take(rf"({'|'.join(WORDS)})\b".replace(" ", r"\s+")).split())
     name = _name(cursor, kinds)
     if stat and not name:  # a channel may be called `max`
         after, cursor.rest = cursor.rest, start
@@ -79,13 +84,35 @@ def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
     if stat and stat not in STATS[kind]:
         cursor.fail(f"{_either(STATS[kind])} of {name!r}, a {kind}", at=start)
     cursor.take(re.escape(name))
+    mark = read_mark(cursor, spec.channels[index].unit) if stat == "time until" else None
     window = None
-    if cursor.take(r"over\b"):
-        start = cursor.rest
+    at = kind == "channel" and stat in ("", "mean", "final") and bool(cursor.take(r"at\b"))
+    if at or cursor.take(r"over\b"):
+        start, stat = cursor.rest, "final" if at else stat
         window = read_amount(cursor, spec.clock, "a time")
         if window <= 0:
             cursor.fail("a time above 0", at=start)
-    return Named(stat or None, name, kind, index, window)  # pyright: ignore[reportArgumentType]
+    return Named(stat or None, name, kind, index, window, mark)  # pyright: ignore[reportArgumentType]
+
+
+def read_mark(cursor: Cursor, unit: str) -> Mark:
+    """Read `> NUMBER [UNIT]` or `< NUMBER [UNIT]`."""
+    above = cursor.need(r"<=|>=|<|>", "'>' or '<' and a level")[0] == ">"
+    return Mark(above, read_amount(cursor, unit, "a level", bare=True), unit)
+
+
+def read_outcome(text: str, spec: WorldSpec) -> Quantity:
+    """Read what is measured in a patient, such as `mean psa at 90 d`, `max psa over 90 d`, `time until psa > 10 ng/mL`.
+
+    Raises BadInput where it is not about a channel.
+    """
+    cursor = Cursor("outcome", text)
+    start = cursor.rest
+    named = read_quantity(cursor, spec, bare=True)
+    if named.kind != "channel":
+        cursor.fail("a channel, as doses are decided, not measured", at=start)
+    cursor.end("at TIME, over TIME or the end")
+    return complete(cursor, named, "mean", spec)
 
 
 def read_amount(cursor: Cursor, unit: str, what: str, *, bare: bool = False) -> float:
@@ -110,11 +137,13 @@ def complete(cursor: Cursor, named: Named, stat: Stat, spec: WorldSpec) -> Quant
     if stat not in STATS[named.kind]:
         cursor.fail(f"{_either(STATS[named.kind])} of {named.name!r}: the {stat} of a {named.kind} says nothing")
     unit = (spec.channels if named.kind == "channel" else spec.actions)[named.index].unit
-    if (named.kind, stat) == ("rate", "total"):
+    if stat.startswith("time"):
+        unit = spec.clock
+    elif (named.kind, stat) == ("rate", "total"):
         unit = _product(unit, spec.clock, "*")
     elif (named.kind, stat) == ("bolus", "mean"):
         unit = _product(unit, spec.clock, "/")
-    return Quantity(stat, named.name, named.kind, named.index, unit, named.window, spec.clock)
+    return Quantity(stat, named.name, named.kind, named.index, unit, named.window, spec.clock, named.mark)
 
 
 def _product(unit: str, clock: str, operator: str) -> str:

@@ -87,7 +87,7 @@ def plan_crossfit(
     judges' account, the promise does not beat doing nothing and holding on, or the judges disagree by more than their
     bands are wide.
     """
-    reasons = _refusals(world, limits, horizon, ground)
+    reasons = _refusals(world, (*goal.limits, *limits), horizon, ground)
     if reasons:
         return Abstention(reasons)
     alone = stack([path])

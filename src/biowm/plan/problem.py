@@ -55,12 +55,13 @@ def pose(
 ) -> Problem:
     """The problem of planning from `now` over `horizon` in at most `segments` equal decision intervals.
 
-    Controlled are `controls`, or else the actions that goal and limits name, or else all. No decision is shorter
-    than `spacing`: a learned transition knows steps of about that length, and a planner would find the errors of
-    shorter ones. Futures are looked at on a grid no coarser than `spacing` that has every decision and every
-    window's end; a change of `held` between them counts by its mean.
+    Controlled are `controls`, or else the actions that goal and limits name, or else all; the goal's own limits are
+    limits too. No decision is shorter than `spacing`: a learned transition knows steps of about that length, and a
+    planner would find the errors of shorter ones. Futures are looked at on a grid no coarser than `spacing` that has
+    every decision and every window's end; a change of `held` between them counts by its mean.
     Raises BadInput where the question makes no sense in this world.
     """
+    limits = (*goal.limits, *limits)
     cards = _controlled(spec, goal, limits, controls)
     windows = [q.window for q in (goal.quantity, *(x.quantity for x in limits)) if q.window is not None]
     if horizon <= 0 or segments < 1:

@@ -16,6 +16,7 @@ from biowm.core import units
 from biowm.core.errors import BadInput, place
 from biowm.core.path import Path
 from biowm.core.record import digest_arrays
+from biowm.core.spec import WorldSpec
 from biowm.data import study as studies
 from biowm.data.study import Study
 from biowm.train.fitted import Fitted
@@ -80,14 +81,10 @@ def inputs_of(asked: Question) -> dict[str, str]:
     return {"history": digest_arrays(jax.tree.leaves(asked.path))}
 
 
-def horizon_of(fitted: Fitted, horizon: str | float) -> float:
+def horizon_of(spec: WorldSpec, horizon: str | float) -> float:
     """A horizon as a number in the world's clock; BadInput where it is not a positive time."""
     try:
-        ahead = (
-            float(horizon)
-            if isinstance(horizon, int | float)
-            else units.quantity(horizon, fitted.spec.clock, "--horizon")
-        )
+        ahead = float(horizon) if isinstance(horizon, int | float) else units.quantity(horizon, spec.clock, "--horizon")
     except units.UnitError as error:
         raise BadInput(str(error)) from None
     if not ahead > 0:

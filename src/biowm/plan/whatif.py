@@ -23,6 +23,7 @@ from biowm.safety.support import future, judge
 from biowm.train.calibrate import band, level_at
 from biowm.train.fitted import Fitted
 
+from .contrast import contrast
 from .held import hold
 from .question import Question, inputs_of
 
@@ -43,7 +44,7 @@ def what_if(
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Futures:
-    """Futures under `do`, and under `against` where that is given; the two share their noise.
+    """Futures under `do`, and under `against` where that is given: the two share their noise, and make a contrast.
 
     Args: texts such as "cpa=200 mg/d@0:28 d", times after the last reading used; `against` may also be one of
     observed, hold, zero; `others` what the actions not named do: as recorded after that reading and then held,
@@ -56,8 +57,17 @@ def what_if(
     preset = len(against) == 1 and against[0] in PRESETS
     mode: Others = against[0] if preset else others  # type: ignore[assignment]
     instead = () if preset else against
-    other = _future(fitted, asked, instead, mode, horizon, draws, seed, lambda share: progress((1 + share) / parts))
-    return dataclasses.replace(main, against=other)
+    names = _named(do, others), _named(instead, mode)
+    other = _future(
+        fitted, asked, instead, mode, horizon, draws, seed, lambda share: progress((1 + share) / parts), "--against"
+    )
+    return dataclasses.replace(main, against=other, contrast=contrast(fitted, asked, main, other, names))
+
+
+def _named(do: Sequence[str], others: Others) -> str:
+    """A schedule in words: what is asked for, and what the actions do that are not named."""
+    rest = {"observed": "as recorded", "hold": "held as they were", "zero": "stopped"}[others]
+    return f"{'; '.join(do)}, other actions {rest}" if do else f"all actions {rest}"
 
 
 def schedule_of(futures: Futures, now: float) -> Schedule:
@@ -79,9 +89,10 @@ def _future(
     draws: int,
     seed: int,
     progress: Callable[[float], None],
+    option: str = "--do",
 ) -> Futures:
     spec = fitted.spec
-    chosen = _schedule(fitted, asked, do, others, ahead)
+    chosen = _schedule(fitted, asked, do, others, ahead, option)
     grid, _ = time_grid(asked.now, np.array([asked.now + ahead]), fitted.world.spacing)
     support = judge(spec, fitted.calibration.scale, fitted.envelope, asked.path, asked.origin, chosen, ahead)
     got = forecast(
@@ -129,10 +140,13 @@ def _said(support: Support, fitted: Fitted, asked: Question) -> Support:
     return Support(support.verdict, (*support.reasons, few))
 
 
-def _schedule(fitted: Fitted, asked: Question, do: Sequence[str], others: Others, ahead: float) -> list[Entry]:
+def _schedule(
+    fitted: Fitted, asked: Question, do: Sequence[str], others: Others, ahead: float, option: str
+) -> list[Entry]:
     """What is given after the last reading used: what `do` says, and the other actions as `others` says."""
     spec, now, end = fitted.spec, asked.now, asked.now + ahead
-    wanted = [e._replace(onset=e.onset + now, stop=e.stop + now) for e in interventions.parse_do(do, spec, ahead)]
+    read = interventions.parse_do(do, spec, ahead, option=option)
+    wanted = [e._replace(onset=e.onset + now, stop=e.stop + now) for e in read]
     named = {e.card for e in wanted} | {
         spec.action(text.split("=")[0].strip()) for line in do for text in line.split(";")
     }

@@ -31,12 +31,7 @@ def judge(
     the world's clock. Looks at the horizon, the last readings, the level at which the history
     began and went on, the gaps between readings, and each dose and action.
     """
-    found: list[tuple[Verdict, str]] = []
-    clock = spec.clock
-    if horizon > seen.longest * _EDGE:
-        found.append(
-            ("outside", f"the horizon, {horizon:g} {clock}, is beyond what was validated, {seen.longest:g} {clock}")
-        )
+    found = _horizon(spec, seen, horizon)
     z = scale.to_z(np.asarray(path.x[: origin + 1]))
     for j, channel in enumerate(spec.channels):
         values = z[np.isfinite(z[:, j]), j]
@@ -51,10 +46,25 @@ def judge(
             )
         found += _shift(spec, scale, seen, j, values)
     found += _gaps(spec, seen, path, origin)
-    found += _doses(spec, seen, plan)
+    return _worst([*found, *_doses(spec, seen, plan)])
+
+
+def judge_schedule(spec: WorldSpec, seen: Envelope, plan: Sequence[Entry], horizon: float) -> Support:
+    """Compare a schedule alone, whoever it is given to, with the training data: its horizon, doses and actions."""
+    return _worst([*_horizon(spec, seen, horizon), *_doses(spec, seen, plan)])
+
+
+def _worst(found: Sequence[tuple[Verdict, str]]) -> Support:
     order: tuple[Verdict, ...] = ("inside", "edge", "outside")
     worst = order[max((order.index(v) for v, _ in found), default=0)]
     return Support(worst, tuple(reason for _, reason in found))
+
+
+def _horizon(spec: WorldSpec, seen: Envelope, horizon: float) -> list[tuple[Verdict, str]]:
+    if horizon <= seen.longest * _EDGE:
+        return []
+    clock = spec.clock
+    return [("outside", f"the horizon, {horizon:g} {clock}, is beyond what was validated, {seen.longest:g} {clock}")]
 
 
 def _shift(

@@ -65,7 +65,7 @@ def test_options_may_be_repeated():
         ("cpa=200 U/d@0:28 d", r"bare 'U'"),
         ("cpa=301 mg/d@0:28 d", r"found 301 mg/d, expected .* at least 0 and at most 300 mg/d"),
         ("cpa=-1 mg/d@0:28 d", r"found -1 mg/d, expected .* at least 0"),
-        ("cpa=2 mg/d@-1 d:3 d", r"onset -1 d, expected a time from 0"),
+        ("cpa=2 mg/d@-1 d:3 d", r"onset -1 d, in the past, expected 0 or later"),
         ("cpa=2 mg/d@100 d:103 d", r"before the horizon of 100 d"),
         ("cpa=2 mg/d@5 d:5 d", r"stop 5 d, expected a time after the onset"),
         ("cpa=2 mg/d@5", r"onset: found '5', expected a number with a unit"),

@@ -67,6 +67,12 @@ def test_limits_come_before_the_goal_and_no_simple_schedule_is_better():
     assert costs[-1] < costs[0], "the most allowed is better and breaks the limit"
 
 
+def test_time_off_is_all_that_the_limit_named_by_the_goal_leaves():
+    posed = problem("maximise time off u while P(final x >= 4) >= 0.9")  # u late is u that counts: one interval is on
+    (last,) = tidy(posed, find(posed))
+    assert (last.onset, last.stop) == (10.0, 12.0)
+
+
 def test_where_a_simple_schedule_is_best_it_is_the_plan():
     posed = problem("minimise mean x", "u <= 2")
     assert tidy(posed, find(posed)) == ()

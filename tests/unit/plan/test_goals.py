@@ -38,6 +38,11 @@ COURSE = Course(
         ("minimise mean chemo", "mean chemo", "mg/d", [1.5, 1.5]),
         ("minimise max chemo", "max chemo", "mg", [4.0, 4.0]),
         ("minimise total on", "total on", "d", [2.0, 2.0]),
+        ("maximise time off cpa", "time off cpa", "d", [1.0, 1.0]),
+        ("minimise time on cpa over 3 d", "time on cpa over 3 d", "d", [3.0, 3.0]),
+        ("maximise time until psa > 3.5 ug/L", "time until psa > 3.5 ng/mL", "d", [3.0, 4.0]),
+        ("maximise time until psa > 8 over 3 d", "time until psa > 8 ng/mL over 3 d", "d", [3.0, 3.0]),
+        ("minimise time until tumour volume < 2 mm^3", "time until tumour volume < 2 mm^3", "d", [1.0, 4.0]),
     ],
 )
 def test_goal_reads_and_values(text, shown, unit, expected):
@@ -47,9 +52,21 @@ def test_goal_reads_and_values(text, shown, unit, expected):
     np.testing.assert_allclose(value(goal.quantity, COURSE), expected, rtol=1e-6)
 
 
+def test_a_goal_may_name_the_limits_it_keeps():
+    goal = parse_goal("minimise total cpa over 2 week while psa <= 4 ng/mL and cpa <= 0.1 g/d", SPEC)
+    assert str(goal.quantity) == "total cpa over 14 d"
+    assert [x.text for x in goal.limits] == ["psa <= 4 ng/mL", "cpa <= 0.1 g/d"]
+    assert [x.meaning for x in goal.limits] == ["P(max psa <= 4 ng/mL) >= 0.9", "max cpa <= 100 mg/d"]
+    assert {x.severity for x in goal.limits} == {"hard"}
+    chance = parse_goal("maximise time off cpa while P(psa <= 4) >= 0.8 and psa >= 1", SPEC)
+    assert [x.level for x in chance.limits] == [0.8, 0.9]
+
+
 @pytest.mark.parametrize(
     ("text", "meaning"),
     [
+        ("time until psa > 10 >= 90 d", "P(time until psa > 10 ng/mL >= 90 d) >= 0.9"),
+        ("time off cpa over 1 week >= 2 d", "time off cpa over 7 d >= 2 d"),
         ("P(max psa <= 10) >= 0.8", "P(max psa <= 10 ng/mL) >= 0.8"),
         ("P(psa<=10 ug/L)>=.8", "P(max psa <= 10 ng/mL) >= 0.8"),
         ("tumour volume <= 0.5 cm^3", "P(max tumour volume <= 500 mm^3) >= 0.9"),
@@ -71,8 +88,8 @@ def test_limit_is_understood_in_full(text, meaning):
     [
         ("", ["column 1", "the end", "minimise or maximise"]),
         ("reduce mean psa", ["column 1", "'reduce'", "minimise or maximise"]),
-        ("minimise psa", ["column 10", "mean, max, min or final before 'psa'"]),
-        ("minimise total psa", ["column 10", "'total'", "mean, max, min or final of 'psa'"]),
+        ("minimise psa", ["column 10", "mean, max, min, final or time until before 'psa'"]),
+        ("minimise total psa", ["column 10", "'total'", "mean, max, min, final or time until of 'psa'"]),
         ("minimise final chemo", ["mean, max or total of 'chemo'", "bolus"]),
         ("minimise mean PSA", ["column 15", "'PSA'", "did you mean 'psa'?"]),
         ("minimise mean creatinine", ["'creatinine'", "psa, tumour volume, max, cpa, chemo or on"]),
@@ -80,6 +97,12 @@ def test_limit_is_understood_in_full(text, meaning):
         ("minimise mean psa over 30 mg", ["'mg' cannot be turned into 'd'"]),
         ("minimise mean psa over -3 d", ["'-3'", "a time above 0"]),
         ("minimise mean psa for 3 d", ["column 19", "'for'", "over TIME"]),
+        ("maximise time off psa", ["'time'", "mean, max, min, final or time until of 'psa'"]),
+        ("maximise time off chemo", ["mean, max or total of 'chemo'", "bolus"]),
+        ("maximise time until psa", ["the end", "'>' or '<' and a level"]),
+        ("maximise time until psa > 3 mg", ["'mg' cannot be turned into 'ng/mL'"]),
+        ("minimise total cpa while", ["the end", "psa, tumour volume, max, cpa, chemo or on"]),
+        ("minimise total cpa while psa <= 4 ng/mL or cpa <= 3", ["'4'", "unknown unit 'ng/mL or cpa'"]),
     ],
 )
 def test_bad_goal_says_where_and_what(text, parts):

@@ -17,8 +17,8 @@ from biowm.core.registry import register
 from biowm.core.rollout import draw_states, resume
 from biowm.core.schedule import Schedule
 from biowm.core.world import State, World
+from biowm.safety.dosepath import dose_paths
 
-from ..dosepath import dose_paths
 from ..exam import Exam, Verdict
 from ..metrics import difference
 from ..tamper import delayed, masked, pack, shuffled, unpack

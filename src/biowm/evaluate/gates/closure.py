@@ -13,12 +13,12 @@ from biowm.core.forecast import forecast
 from biowm.core.interval import Interval
 from biowm.core.queries import Queries
 from biowm.core.registry import register
+from biowm.core.sampled import evenly
 from biowm.core.scores import crps
 from biowm.core.world import World
 
 from ..exam import NO_TRANSITION, Exam, Verdict
 from ..metrics import METRICS, interval, ratio, tally
-from ..sampled import evenly
 from .skill import MARGIN
 
 _QUESTIONS, _STEPS = 64, 24  # one chunk of forecasts; the most steps that a rollout is cut into

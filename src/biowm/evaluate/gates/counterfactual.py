@@ -15,8 +15,8 @@ from biowm.core.path import Path
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.engine.cohort import Policy, confounded_policy, doses_of, random_policy
+from biowm.safety.dosepath import dose_paths, windows
 
-from ..dosepath import dose_paths, windows
 from ..exam import Exam, Verdict
 from ..fresh import SUBJECTS, Fresh, fresh
 from ..metrics import METRICS, interval, ratio, tally

@@ -15,11 +15,11 @@ from biowm.core.interval import Interval
 from biowm.core.path import Path, take
 from biowm.core.queries import Queries
 from biowm.core.registry import register
+from biowm.core.sampled import evenly
 from biowm.core.scores import crps
 
 from ..exam import Exam, Verdict
 from ..metrics import METRICS, Tally, interval, ratio, tally
-from ..sampled import evenly
 from .skill import MARGIN
 
 _QUESTIONS = 64  # one chunk of forecasts for each history that is hidden in part

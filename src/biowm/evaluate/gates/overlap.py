@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,30 +10,17 @@ from jaxtyping import Float, Int
 
 from biowm.core.path import take
 from biowm.core.registry import register
+from biowm.core.sampled import evenly
+from biowm.safety.overlap import ENOUGH, Likeness, alike, likeness
+from biowm.safety.tipping import MOST, e_value, marginal_gamma
 
-from ..dosepath import dose_paths, windows
 from ..exam import Exam, Training, Verdict
 from ..metrics import METRICS, interval, tally
-from ..sampled import evenly
 from ..tamper import masked, pack, unpack
-from ..tipping import MOST, e_value, marginal_gamma
 
-_QUESTIONS, _WINDOWS, _PIECES, _NEAREST = 64, 4, 8, 3
-_ENOUGH = 10.0  # subjects: their mean has a standard error below a third of their spread
+_QUESTIONS, _NEAREST = 64, 3
 _SHARE = 0.9  # of the questions: what the bands promise to hold
-_RIDGE = 1.0  # prior precision of the logistic slopes, per training SD of a reading
 _RARE = 0.05
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """How far each question's dose path is from every training subject's, and how likely its first actions were.
-
-    A distance is infinite where a subject was not followed as long, a propensity NaN where nobody was.
-    """
-
-    distance: Float[np.ndarray, "q u"]
-    propensity: Float[np.ndarray, "q a"]
 
 
 @register("gates", "overlap")
@@ -55,13 +42,11 @@ def check(exam: Exam) -> Verdict:
         return exam.skip("overlap", "what the model learned from is not known")
     asked = evenly(len(exam.units), _QUESTIONS)
     like = _likeness(exam, training, asked)
-    count = np.exp(-0.5 * like.distance**2).sum(1)
-    share = interval(tally(METRICS["coverage90"], count >= _ENOUGH, exam.units[asked]))
+    count = alike(like.distance)
+    share = interval(tally(METRICS["coverage90"], count >= ENOUGH, exam.units[asked]))
     sensitivity = _sensitivity(exam)
     rare = float((like.propensity < _RARE).any(1).mean())
-    said = (
-        f"{(count >= _ENOUGH).mean():.0%} of {len(asked)} questions have {_ENOUGH:g} training subjects or more with a"
-    )
+    said = f"{(count >= ENOUGH).mean():.0%} of {len(asked)} questions have {ENOUGH:g} training subjects or more with a"
     said += f" schedule alike (median {np.median(count):.1f}); {rare:.0%} have an action whose propensity is below"
     said += f" {_RARE:g}; {_told(sensitivity)}"
     evidence = {
@@ -77,56 +62,15 @@ def check(exam: Exam) -> Verdict:
 
 def _likeness(exam: Exam, training: Training, asked: Int[np.ndarray, " q"]) -> Likeness:
     """Each question is compared with stretches of training of its own length."""
-    queries, start = exam.asked.queries, np.asarray(exam.asked.start)
-    lengths: list[float] = (queries.times[:, -1] - start).tolist()
-    plans = take(exam.paths, queries.subject).plan
-    distance, propensity = [], []
-    for q in asked.tolist():
-        subject, origin = windows(training.paths, lengths[q], _WINDOWS)
-        own = dose_paths(exam.world.spec, take(plans, [q]), start[[q]], lengths[q], _PIECES)
-        near = np.full(len(training.units), np.inf)
-        likely = np.full(own.shape[-1], np.nan)
-        if len(subject):
-            there = _stretches(exam, training, subject, origin, lengths[q])
-            sd = there.std((0, 1))
-            gap = np.abs(there - own) / np.where(sd > 0, sd, 1.0)
-            gap = np.where((sd > 0) | (gap == 0), gap, np.inf)  # never varied in training: alike or not at all
-            np.minimum.at(near, subject, np.sqrt((gap**2).mean((1, 2))))
-            z = training.scale.to_z(np.asarray(training.paths.x)[subject, origin])
-            now = training.scale.to_z(np.asarray(exam.paths.x)[queries.subject[q], queries.origin[q]][None])
-            likely = _likely(z, there[:, 0] != 0, now, own[0, 0] != 0)
-        distance.append(near)
-        propensity.append(likely)
-    return Likeness(np.stack(distance), np.stack(propensity))
-
-
-def _stretches(
-    exam: Exam, training: Training, subject: Int[np.ndarray, " w"], origin: Int[np.ndarray, " w"], length: float
-) -> Float[np.ndarray, "w p a"]:
-    """The dose paths of stretches of training, padded so that one compiled program serves all questions."""
-    most = len(training.units) * _WINDOWS
-    room = np.arange(most).clip(max=len(subject) - 1)
-    start = np.asarray(training.paths.t, np.float64)[subject, origin]
-    plans = take(training.paths, subject[room]).plan
-    return dose_paths(exam.world.spec, plans, start[room], length, _PIECES)[: len(subject)]
-
-
-def _likely(
-    z: Float[np.ndarray, "w d"], given: np.ndarray, now: Float[np.ndarray, "1 d"], asked: np.ndarray
-) -> Float[np.ndarray, " a"]:
-    """The propensity of what is asked of each action in the first piece, by ridge logistic regressions (Newton)."""
-    design, here = (np.concatenate([np.ones((len(x), 1)), np.nan_to_num(x)], axis=1) for x in (z, now))
-    prior = _RIDGE * np.diag([1e-3] + [1.0] * z.shape[1])
+    queries, start = exam.asked.queries, np.asarray(exam.asked.start, np.float64)
+    spec, plans = exam.world.spec, take(exam.paths, queries.subject).plan
+    readings = np.asarray(exam.paths.x)[queries.subject, queries.origin]
     found = []
-    for a in range(given.shape[1]):
-        slope = np.zeros(design.shape[1])
-        for _ in range(12):
-            p = 1 / (1 + np.exp(-(design @ slope).clip(-30, 30)))
-            hessian = (design * (p * (1 - p))[:, None]).T @ design + prior
-            slope += np.linalg.solve(hessian, design.T @ (given[:, a] - p) - prior @ slope)
-        p = 1 / (1 + np.exp(-(here @ slope).clip(-30, 30)[0]))
-        found.append(p if asked[a] else 1 - p)
-    return np.array(found)
+    for q in asked.tolist():
+        length = float(queries.times[q, -1] - start[q])
+        plan = take(plans, [q])
+        found.append(likeness(spec, training.scale, training.paths, plan, float(start[q]), length, readings[q]))
+    return Likeness(np.stack([one.distance for one in found]), np.stack([one.propensity for one in found]))
 
 
 def _propensities(exam: Exam, like: Likeness) -> dict[str, dict[str, float]]:

@@ -12,12 +12,12 @@ from jaxtyping import Bool, Float
 from biowm.core.interval import Interval
 from biowm.core.path import Path
 from biowm.core.registry import register
+from biowm.core.sampled import evenly
 from biowm.core.schedule import Entry
 from biowm.safety.support import future, judge
 
 from ..exam import Exam, Training, Verdict
 from ..metrics import METRICS, interval, tally
-from ..sampled import evenly
 
 _ALPHA, _POWER = 0.05, 0.9  # false alarms and power that the issue of this suite demands
 _QUESTIONS = 64

@@ -14,12 +14,12 @@ from biowm.core.interval import Interval
 from biowm.core.path import take
 from biowm.core.queries import Queries
 from biowm.core.registry import register
+from biowm.core.sampled import evenly
 from biowm.core.schedule import Entry, Schedule
 from biowm.core.world import World
 
 from ..exam import NO_TRANSITION, Exam, Verdict
 from ..metrics import METRICS, Tally, ratio, tally
-from ..sampled import evenly
 from ..tamper import masked, pack, unpack
 
 _QUESTIONS, _STEPS = 64, 6  # one chunk of forecasts; an even number of steps of one `spacing`

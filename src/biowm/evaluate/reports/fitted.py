@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from biowm.core.contrast import describe
 from biowm.core.futures import Futures
 from biowm.core.interval import Row
 from biowm.core.path import Path
@@ -113,8 +114,8 @@ def _example(example: Example) -> Section:
         figure = comparison(example.path, main, nothing, now=example.now)
     said = example.futures.support
     text = [f"Support: {said.verdict}." + (" " + "; ".join(said.reasons) + "." if said.reasons else "")]
-    if example.futures.against is not None:
-        text.append("The difference between the two futures is a simulation, not an effect estimate.")
+    if example.futures.contrast is not None:
+        text += describe(example.futures.contrast).splitlines()
     return Section(f"Held-out subject {example.subject}", tuple(text), to_svg(figure), "Hollow dots were not used.")
 
 

@@ -22,6 +22,7 @@ AHEAD = "Ahead: next is the reading to come, h3 the third one to come; with a un
 GATES = {
     "abstention": "Does it err by more where it says that it is less sure?",
     "action": "Do treatments move the forecast, and do wrong ones forecast worse?",
+    "belief": "Does it learn who a subject is, reading by reading, also from few and irregular ones?",
     "calibration": "Do the bands hold as often as they promise, neither less nor more?",
     "closure": "Is a forecast that is carried on step by step no worse than one long step, and among real readings?",
     "constraints": "Does it never say what cannot be: out of range, out of order, no number?",

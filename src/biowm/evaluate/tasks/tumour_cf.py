@@ -41,6 +41,7 @@ from biowm.core.schedule import Schedule
 from biowm.core.scores import crps, inside, rank_quantile
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
+from biowm.safety.tipping import widening
 from biowm.train.calibrate import Calibration, band
 from biowm.train.contest import Progress, portion
 from biowm.train.fit import fit_paths
@@ -52,7 +53,6 @@ from biowm.worlds.patient.variants import VARIANTS
 
 from ..metrics import METRICS, Tally, ratio, tally
 from ..task import Answer, Pooled, Setting, Task
-from ..tipping import widening
 from ._branching import AHEAD, RANDOM, SLIDING, futures, plans
 from ._fits import member
 from ._published import quoted

@@ -14,11 +14,11 @@ from tests.support.sitting import sit
 
 from biowm.core.interval import Interval
 from biowm.core.path import Path, stack
+from biowm.core.sampled import evenly
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 from biowm.evaluate.gates import observability
-from biowm.evaluate.sampled import evenly
 from biowm.train.horizons import Horizons
 
 DRIFT, NOISE = 0.25, 1.0  # variance a day of the hidden level; SD of channel a

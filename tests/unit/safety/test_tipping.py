@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from biowm.evaluate.tipping import e_value, marginal_gamma, widening
+from biowm.safety.tipping import e_value, marginal_gamma, widening
 
 GRID = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)[None, :]
 

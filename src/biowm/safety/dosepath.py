@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from biowm.core.path import Path
+from biowm.core.sampled import evenly
 from biowm.core.schedule import Schedule, between
 from biowm.core.spec import WorldSpec
-
-from .sampled import evenly
 
 
 @partial(jax.jit, static_argnums=2)
