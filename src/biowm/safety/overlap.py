@@ -32,7 +32,7 @@ class Likeness:
 
 def alike(distance: Float[np.ndarray, "*q u"]) -> Float[np.ndarray, "*q"]:
     """How many subjects that amounts to: each counts as exp(-distance^2 / 2) of one."""
-    return np.exp(-0.5 * distance**2).sum(-1)
+    return np.asarray(np.exp(-0.5 * distance**2).sum(-1))
 
 
 def likeness(

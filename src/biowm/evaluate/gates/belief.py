@@ -162,10 +162,8 @@ def multiple_r(means: Float[np.ndarray, "b c"], true: Float[np.ndarray, " b"], s
     spread = means.std(0)
     z = (means - means.mean(0))[:, spread > 1e-6 * spread.max()] / spread[spread > 1e-6 * spread.max()]
     folds = KFold(_FOLDS, shuffle=True, random_state=seed)
-    predicted = cross_val_predict(
-        RidgeCV(_PENALTIES, fit_intercept=False), z, (true - true.mean()) / true.std(), cv=folds
-    )
-    return fisher(_corr(predicted, true), len(true))
+    model, y = RidgeCV(_PENALTIES, fit_intercept=False), (true - true.mean()) / true.std()
+    return fisher(_corr(np.asarray(cross_val_predict(model, z, y, cv=folds)), true), len(true))
 
 
 def _corr(a: Float[np.ndarray, " b"], b: Float[np.ndarray, " b"]) -> float:
