@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -111,5 +110,5 @@ def ranges(spec: WorldSpec, controls: tuple[int, ...]) -> list[tuple[float, floa
     """The declared range of each controlled card. Raises ValueError for one without an upper end."""
     for card in (spec.actions[c] for c in controls):
         if card.high is None:
-            raise ValueError(f"action {card.name!r} has no upper end: expected one, as a player decides on a share of it")
+            raise ValueError(f"action {card.name!r} has no upper end: expected one, a player decides on shares of it")
     return [(spec.actions[c].low, spec.actions[c].high or 0.0) for c in controls]

@@ -60,7 +60,7 @@ class GlucoseControl(WorldEnv):
     """Data sheet of `biowm/Glucose-v0`: insulin for one day of a patient with type 1 diabetes.
 
     - Patient: one of the 30 published ones of the UVA/Padova simulator, equally likely, at rest at midnight; who it is,
-      is hidden. Three meals and three snacks at random times and of random size, as simglucose draws them, not announced.
+      is hidden. Three meals and three snacks at random times and of random size, as simglucose draws them, unannounced.
     - Decision: every 5 min, 288 of them (24 h).
     - Observation: Box(1), glucose as a sensor under the skin reads it, mg/dL, 39 to 600, with the sensor's error.
     - Action: Box(2), from 0 to 1: basal rate (1: 5 U/h) and bolus (1: 10 U) of insulin. No basal rate runs by itself.

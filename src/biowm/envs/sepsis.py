@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -13,11 +14,13 @@ import numpy as np
 from biowm.worlds.patient.sepsis import HOURS, LONGEST, Sepsis, survived
 from biowm.worlds.patient.sepsis_tables import ACTIONS, DEATH, LEVELS, LIVE, STATES, tables
 
+from .base import Policy, Quantity, SubjectEnv
+
 _begin = eqx.filter_jit(lambda world, key: world.begin(key=key))
 _step = eqx.filter_jit(lambda world, state, action, key: world.step(state, action, key=key))
 
 
-class ICUSepsis(gymnasium.Env[np.int64, np.int64]):
+class ICUSepsis(SubjectEnv[np.int64, np.int64]):
     """Data sheet of `biowm/ICUSepsis-v0`: treat one patient with sepsis until discharge or death.
 
     - Patient: a Markov chain over 713 clusters of patients of MIMIC-III, from the tables of the package icu-sepsis.
@@ -26,8 +29,8 @@ class ICUSepsis(gymnasium.Env[np.int64, np.int64]):
       714 survival, 715 is never entered.
     - Action: Discrete(25), 5 x level of intravenous fluid + level of vasopressor, each level from 0 (none) to 4 (most).
     - Reward: 1 on survival, else 0, undiscounted.
-    - Cost: `info["cost"]`, 1 for an action that is too rare in the data for its effect to be known (not admissible), else
-      0; such an action leads where the admissible ones of its state lead on average.
+    - Cost: `info["cost"]`, 1 for an action that is too rare in the data for its effect to be known (not admissible),
+      else 0; such an action leads where the admissible ones of its state lead on average.
     - `info`: "t" (h), "given" (levels of "fluid" and "vasopressor"), "sofa" (mean SOFA score of the cluster, points),
       "admissible" (25 flags).
     - End: terminated by death or survival; truncated after 500 decisions.
@@ -35,7 +38,10 @@ class ICUSepsis(gymnasium.Env[np.int64, np.int64]):
     Source: Choudhary et al. 2024, arXiv:2406.05646; its actions and clusters follow doi:10.1038/s41591-018-0213-5.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012  (gymnasium's own form)
+    steps = LONGEST
+    clock = "h"
+    shows = (Quantity("state", ""),)
+    gives = (Quantity("fluid", "level"), Quantity("vasopressor", "level"))
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode, self.world = render_mode, Sepsis()
@@ -64,6 +70,9 @@ class ICUSepsis(gymnasium.Env[np.int64, np.int64]):
         reward = float(survived(jnp.asarray(self._state)))
         return np.int64(self._state), reward, done, not done and self._made == LONGEST, self._info(int(action), cost)
 
+    def policies(self) -> Mapping[str, Policy]:
+        return {"none": lambda rng: lambda seen: np.int64(0), "clinician": _clinician}
+
     def _info(self, action: int, cost: float) -> dict[str, Any]:
         fluid, vasopressor = divmod(action, LEVELS)
         known = tables().admissible
@@ -74,3 +83,8 @@ class ICUSepsis(gymnasium.Env[np.int64, np.int64]):
             "sofa": float(tables().sofa[self._state]),
             "admissible": known[self._state].copy() if self._state < LIVE else np.zeros(ACTIONS, bool),
         }
+
+
+def _clinician(rng: np.random.Generator) -> Callable[[np.int64], np.int64]:
+    """As clinicians do in the same state."""
+    return lambda state: np.int64(rng.choice(ACTIONS, p=tables().clinician[state]))

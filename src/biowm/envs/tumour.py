@@ -33,8 +33,8 @@ class _Course(Game):
 class TumourPKPD(WorldEnv):
     """Data sheet of `biowm/TumourPKPD-v0`: keep a lung tumour small with little treatment.
 
-    - Patient: drawn from the prior of the benchmark `tumour-cf`; its type (1, 2 or 3, equally likely), its sensitivities
-      and its growth are hidden.
+    - Patient: drawn from the prior of the benchmark `tumour-cf`; its type (1, 2 or 3, equally likely), its
+      sensitivities and its growth are hidden.
     - Decision: once a day, 60 of them.
     - Observation: Box(1), volume of the tumour, cm^3, 0 to 1150.35, read exactly.
     - Action: Box(2), from 0 to 1: chemotherapy (1: 5 mg/m^3 of drug that day), radiotherapy (1: one fraction of 2 Gy; a

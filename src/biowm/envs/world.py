@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +16,7 @@ from biowm.core.schedule import Schedule, schedule
 from biowm.core.spec import WorldSpec
 from biowm.core.world import State, World
 
+from .base import Policy, Quantity, SubjectEnv
 from .game import Game, Verdict, advance, begin, ranges
 
 _begin, _advance = eqx.filter_jit(begin), eqx.filter_jit(advance)
@@ -73,16 +74,12 @@ def _traits(spec: WorldSpec, *, key: PRNGKeyArray) -> Float[Array, " s"]:
     return jnp.concatenate(parts)
 
 
-class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+class WorldEnv(SubjectEnv[np.ndarray, np.ndarray]):
     """One subject of a game, one decision a step.
 
-    Observation: a reading of every channel, in its unit (`world.spec`). Action: for each controlled card a share from
-    0 to 1 of its declared range; `info["given"]` holds the doses of the step in their units, those of the scenario too,
-    `info["t"]` the time (world clock), `info["cost"]` the cost. Death is `terminated`, the end of the horizon, where the
-    rest of the subject's life is not seen, `truncated`.
+    Observation: a reading of every channel, in its unit. Action: for each controlled card a share from 0 to 1 of its
+    declared range; `info["given"]` holds the doses of the step in their units, those of the scenario too.
     """
-
-    metadata = {"render_modes": []}  # noqa: RUF012  (gymnasium's own form)
 
     def __init__(self, game: Game, render_mode: str | None = None) -> None:
         spec = game.world.spec
@@ -90,6 +87,9 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             raise ValueError(f"world {spec.name!r} has no action to decide on")
         ranges(spec, game.controls)
         self.game, self.render_mode = game, render_mode
+        self.steps, self.clock = game.steps, spec.clock
+        self.shows = tuple(Quantity(c.name, c.unit) for c in spec.channels)
+        self.gives = tuple(Quantity(a.name, a.unit) for a in spec.actions)
         low = [-np.inf if c.low is None else c.low for c in spec.channels]
         high = [np.inf if c.high is None else c.high for c in spec.channels]
         self.observation_space = gymnasium.spaces.Box(np.float32(low), np.float32(high), dtype=np.float32)
@@ -113,6 +113,10 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._left = 0 if dead else self._left - 1
         info = self._info(np.asarray(done.given), float(done.verdict.cost))
         return np.array(done.reading), float(done.verdict.reward), dead, not dead and self._left == 0, info
+
+    def policies(self) -> Mapping[str, Policy]:
+        nothing = np.zeros(self.action_space.shape or (), np.float32)
+        return {"none": lambda rng: lambda seen: nothing}
 
     def _info(self, given: np.ndarray, cost: float) -> dict[str, Any]:
         assert self._episode is not None

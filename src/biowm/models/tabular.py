@@ -120,7 +120,7 @@ def _odds(counts: Counts, strength: float) -> Float[np.ndarray, " r"]:
 
 
 def _mixed(odds: Float[np.ndarray, " r"], visits: Float[np.ndarray, " r"]) -> tuple[float, Float[np.ndarray, " r"]]:
-    """Evidence of a mixture whose share is found by bin of visits, and the probability of each choice to do something."""
+    """Evidence of a mixture whose share is found by bin of visits, and how likely each choice does something."""
     place, doing, evidence = np.digitize(visits, _BINS), np.zeros(len(odds)), 0.0
     for bin_ in np.unique(place):
         here = place == bin_

@@ -9,20 +9,18 @@ from scipy import sparse
 from biowm.core.tabular import Mdp
 
 _COST = 1e-5  # of a step: undiscounted, a policy that never ends would otherwise lose nothing
+_GOES_ON = 1 - 1e-9  # discount: without any, a state that is never left would make the system singular
 _TIE = 1e-10  # a choice is left only for one that is better by more
 
 
 def values(mdp: Mdp, policy: Float[np.ndarray, "live a"], cost: float = 0.0) -> Float[np.ndarray, " n"]:
     """The expected sum of rewards to come from each state (0 where the episode has ended), by one linear solve.
 
-    Args: `policy` gives the probability of each action in each live state; every step costs `cost`.
-    Raises: ValueError for a policy under which an episode might never end.
+    Args: `policy` gives the probability of each action in each live state; every step costs `cost`. An episode that
+    never ends earns nothing.
     """
     moves = _moves(mdp, policy)
-    try:
-        found = np.linalg.solve(np.eye(mdp.live) - moves[:, : mdp.live], moves @ mdp.reward - cost)
-    except np.linalg.LinAlgError:
-        raise ValueError("under this policy an episode might never end: expected one that ends it") from None
+    found = np.linalg.solve(np.eye(mdp.live) - _GOES_ON * moves[:, : mdp.live], moves @ mdp.reward - cost)
     return np.concatenate([found, np.zeros(len(mdp.start) - mdp.live)])
 
 

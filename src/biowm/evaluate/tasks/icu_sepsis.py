@@ -5,11 +5,11 @@ survive under it, by a linear solve. What a plan promises comes from episodes th
 half, valued in the model of the other, averaged both ways; `overpromise` is that less the value, `overpromise_own` what
 the plan's own model promises less the value. Splits are numbers of episodes. Planned with:
 
-- `likelihood`: frequencies as they are; `support`: the same, with choices made at least 50 times, else as clinicians do;
+- `likelihood`: frequencies as they are; `support`: the same, by choices made 50 times or more, else as clinicians do;
 - `spibb`: choices made less than 100 times as often as clinicians make them (Laroche et al. 2019, arXiv:1712.06924);
-- `dirichlet`: frequencies shrunk to the mean of the state, which weighs 80 visits (80 was taken after true values were seen);
-- `world`: shrunk to "this action does nothing", as far as the evidence says (`models/tabular.py`); nothing is raced here, so
-  that there is no `world:no-rules`;
+- `dirichlet`: frequencies shrunk to the mean of the state, which weighs 80 visits (taken after true values were seen);
+- `world`: shrunk to "this action does nothing", as far as the evidence says (`models/tabular.py`); nothing is raced
+  here, so that there is no `world:no-rules`;
 - `oracle`: the true value of every state after the next, and which actions are admissible, are known.
 """
 
@@ -165,7 +165,7 @@ def _world(counts: Counts) -> tuple[Mdp, Policy]:
 
 
 def _oracle(counts: Counts, known: Tables, truth: Policy) -> Policy:
-    """Greedy in the shrunk frequencies with the true values behind them; all admissible actions alike if none was made."""
+    """Greedy in the shrunk frequencies, the true values behind them; any admissible action where none was made."""
     model = dirichlet(counts, _reward(), WEIGHT)
     gain = np.where(known.admissible[model.state, model.action], returns(model, values(known.mdp, truth)), -np.inf)
     chosen = top(model, gain)

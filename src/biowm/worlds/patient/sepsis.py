@@ -1,9 +1,9 @@
 """Sepsis in intensive care: the tables of ICU-Sepsis as a functional world.
 
 716 clusters of patients of MIMIC-III, 25 actions (5 levels of intravenous fluid x 5 of vasopressor, each for 4 h), and
-where each leads (Choudhary et al. 2024, arXiv:2406.05646). It is no `World`: its state is a name, not a number, so there
-is no mean reading and no slope in a dose; its clock counts decisions, so there is no half step; and its exact belief is
-the state itself, which is read without error. It keeps what of the contract remains: pure functions of one
+where each leads (Choudhary et al. 2024, arXiv:2406.05646). It is no `World`: its state is a name, not a number, so
+there is no mean reading and no slope in a dose; its clock counts decisions, so there is no half step; and the exact
+belief is the state itself, which is read without error. It keeps what is left of the contract: pure functions of one
 subject with explicit keys, for callers to vmap.
 """
 
