@@ -24,8 +24,8 @@ class Quantity(NamedTuple):
 class SubjectEnv(gymnasium.Env[Seen, Act]):
     """One subject: `shows` names the entries of an observation, `gives` the doses in `info["given"]`.
 
-    An episode has `steps` decisions at most; `clock` is the unit of `info["t"]`, `info["cost"]` a cost in safety. Death is
-    `terminated`, the end of the horizon `truncated`.
+    An episode has `steps` decisions at most; `clock` is the unit of `info["t"]`, `info["cost"]` a cost in safety.
+    Death is `terminated`, the end of the horizon `truncated`.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012  (gymnasium's own form)

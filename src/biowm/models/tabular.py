@@ -6,10 +6,12 @@ what a plan turned out to be worth. Dirichlet evidence as in Minka 2000, "Estima
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import sparse
 from scipy.special import expit, gammaln
 
 from biowm.core.tabular import Log, Mdp
@@ -39,9 +41,9 @@ class Counts:
     @property
     def by_state(self) -> Float[np.ndarray, "live n"]:
         """How often each live state was followed by each state, whatever was done."""
-        total = np.zeros((self.live, self.after.shape[1]))
-        np.add.at(total, self.state, self.after)
-        return total
+        choice = np.arange(len(self.state))
+        member = sparse.csr_array((np.ones(len(choice)), (self.state, choice)), shape=(self.live, len(choice)))
+        return member @ self.after
 
 
 def count(log: Log, states: int, live: int, actions: int) -> Counts:
@@ -78,7 +80,7 @@ def shrunk(counts: Counts, reward: Float[np.ndarray, " n"]) -> Mdp:
     of the mean would always seem to do nothing.
     """
     n = counts.visits
-    tried = [(_mixed(_odds(counts, k), n), k) for k in STRENGTHS]
+    tried = [(_mixed(odds, n), k) for odds, k in zip(_odds(counts, STRENGTHS), STRENGTHS, strict=True)]
     (_, doing), strength = max(tried, key=lambda item: item[0][0])
     return _process(counts, doing * n / (n + strength), pooled(counts), reward)
 
@@ -105,18 +107,24 @@ def _process(
     return Mdp(counts.state, counts.action, rows, mean, start, reward, counts.actions)
 
 
-def _odds(counts: Counts, strength: float) -> Float[np.ndarray, " r"]:
-    """Log odds, by the visits of each choice, that it does something rather than lead where the others lead."""
+def _odds(counts: Counts, strengths: Sequence[float]) -> Float[np.ndarray, "k r"]:
+    """Log odds, by the visits of each choice, that it does something rather than lead where the others lead.
+
+    One row for each candidate strength of what a choice that does something is drawn about.
+    """
     row, column = np.nonzero(counts.after)
     c, n, s = counts.after[row, column], counts.visits, counts.state
     seen, everywhere = counts.by_state, _everywhere(counts)
     others = seen.sum(1)[s] - n + 1
     mean = (seen[s[row], column] - c + everywhere[column]) / others[row]
-    loose = strength * others / (strength + others)  # the mean of few visits is itself loosely known
     nothing = np.bincount(row, c * np.log(mean), len(n))
-    prior = loose[row] * mean
-    does = np.bincount(row, gammaln(prior + c) - gammaln(prior), len(n)) + gammaln(loose) - gammaln(loose + n)
-    return does - nothing
+    found = []
+    for strength in strengths:
+        loose = strength * others / (strength + others)  # the mean of few visits is itself loosely known
+        prior = loose[row] * mean
+        does = np.bincount(row, gammaln(prior + c) - gammaln(prior), len(n)) + gammaln(loose) - gammaln(loose + n)
+        found.append(does - nothing)
+    return np.stack(found)
 
 
 def _mixed(odds: Float[np.ndarray, " r"], visits: Float[np.ndarray, " r"]) -> tuple[float, Float[np.ndarray, " r"]]:
