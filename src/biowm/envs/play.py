@@ -24,7 +24,7 @@ from .world import Open, WorldEnv
 
 @dataclass(frozen=True)
 class Played:
-    """One episode: `seen` at `t` (the first before any action), `given`, `reward` and `cost` of each step."""
+    """One episode: `seen` at each `t` (first before any action); `given`, `reward`, `cost` of each of m - 1 steps."""
 
     id: str
     policy: str
@@ -32,8 +32,8 @@ class Played:
     clock: str
     shows: tuple[Quantity, ...]
     gives: tuple[Quantity, ...]
-    t: Float[np.ndarray, " n+1"]
-    seen: Float[np.ndarray, "n+1 d"]
+    t: Float[np.ndarray, " m"]
+    seen: Float[np.ndarray, "m d"]
     given: Float[np.ndarray, "n a"]
     reward: Float[np.ndarray, " n"]
     cost: Float[np.ndarray, " n"]
@@ -78,12 +78,13 @@ def environments() -> dict[str, str]:
     return {name: inspect.getdoc(load_env_creator(entry)) or "" for name, entry in IDS.items()}
 
 
-def check(env: SubjectEnv) -> None:
+def check(env: gymnasium.Env) -> None:
     """Gymnasium's own checker; what it warns of is an error, too."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        if env.spec is None:  # a world that was not registered as an environment cannot be made anew
+        if env.spec is None:  # a world as it is: it cannot be made anew by an id, and its channels may have no bounds
             warnings.filterwarnings("ignore", ".*environment not having a spec.*")
+            warnings.filterwarnings("ignore", ".*observation space .* value is -?infinity.*")
         check_env(env)
 
 
@@ -107,9 +108,21 @@ def play(
         reward.append(earned)
         cost.append(info["cost"])
         tell(len(cost) / env.steps)
-    numbers = [np.array(column, float) for column in (t, shown, given, reward, cost)]
-    numbers[1] = numbers[1].reshape(len(t), -1)
-    return Played(name, policy, seed, env.clock, env.shows, env.gives, *numbers, terminated, truncated)
+    return Played(
+        id=name,
+        policy=policy,
+        seed=seed,
+        clock=env.clock,
+        shows=env.shows,
+        gives=env.gives,
+        t=np.array(t, float),
+        seen=np.array(shown, float).reshape(len(t), -1),
+        given=np.array(given, float),
+        reward=np.array(reward, float),
+        cost=np.array(cost, float),
+        terminated=terminated,
+        truncated=truncated,
+    )
 
 
 def _policy(env: SubjectEnv, name: str, seed: int) -> Callable[[Any], Any]:

@@ -27,7 +27,8 @@ class ICUSepsis(SubjectEnv[np.int64, np.int64]):
     - Decision: every 4 h, 500 at most.
     - Observation: Discrete(716), the cluster, read exactly (a name: near numbers are not near patients); 713 is death,
       714 survival, 715 is never entered.
-    - Action: Discrete(25), 5 x level of intravenous fluid + level of vasopressor, each level from 0 (none) to 4 (most).
+    - Action: Discrete(25), 5 x level of intravenous fluid + level of vasopressor; level 0 is none, 1 to 4 are quarters
+      of the doses that were given, lowest first.
     - Reward: 1 on survival, else 0, undiscounted.
     - Cost: `info["cost"]`, 1 for an action that is too rare in the data for its effect to be known (not admissible),
       else 0; such an action leads where the admissible ones of its state lead on average.

@@ -92,7 +92,7 @@ class WorldEnv(SubjectEnv[np.ndarray, np.ndarray]):
         self.gives = tuple(Quantity(a.name, a.unit) for a in spec.actions)
         low = [-np.inf if c.low is None else c.low for c in spec.channels]
         high = [np.inf if c.high is None else c.high for c in spec.channels]
-        self.observation_space = gymnasium.spaces.Box(np.float32(low), np.float32(high), dtype=np.float32)
+        self.observation_space = gymnasium.spaces.Box(np.array(low, np.float32), np.array(high, np.float32))
         self.action_space = gymnasium.spaces.Box(0.0, 1.0, (len(game.controls),), np.float32)
         self._episode, self._left = None, 0
 

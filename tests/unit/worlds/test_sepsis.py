@@ -1,4 +1,4 @@
-"""ICU-Sepsis: the published values, the law of its steps, whole episodes, and what is said where the tables are missing."""
+"""ICU-Sepsis: the published values, the law of its steps, whole episodes, and what is said without the tables."""
 
 from __future__ import annotations
 

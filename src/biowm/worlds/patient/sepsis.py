@@ -100,6 +100,6 @@ def log(policy: Float[np.ndarray, "live a"], episodes: int, *, key: PRNGKeyArray
         who = np.broadcast_to(number, made.shape)
         parts.append([a[made] for a in (who, seen[:-1], action, seen[1:])])
         states = seen[-1]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    order = np.argsort(columns[0], kind="stable")
-    return Log(*(column[order].astype(np.int64) for column in columns), first.astype(np.int64))
+    who, state, action, after = (np.concatenate(column).astype(np.int64) for column in zip(*parts, strict=True))
+    order = np.argsort(who, kind="stable")
+    return Log(who[order], state[order], action[order], after[order], first.astype(np.int64))
