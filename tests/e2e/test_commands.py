@@ -15,7 +15,7 @@ from .conftest import biowm
     ("command", "shown"),
     [
         (("data", "list"), ("ias", "licence")),
-        (("env", "list"), ("tumour",)),
+        (("env", "list"), ("tumour", "biowm/Glucose-v0")),
         (("bench", "list"), ("ias", "version")),
         (("fit", "--help"), ("--thorough", "recurrent")),
         (("--version",), (__version__,)),
@@ -73,3 +73,23 @@ def test_a_bug_is_exit_1_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert said.code == 1
     assert said.out == ""
     assert "this is a bug: RuntimeError: a wire is loose" in said.err
+
+
+def test_an_environment_is_checked_played_and_drawn(tmp_path: Path):
+    picture = tmp_path / "episode.png"
+    said = biowm("env", "rollout", "biowm/TumourPKPD-v0", "--policy", "none", "--seed", 3, "--plot", picture, "--json")
+    played = said.json
+    assert played["steps"] == len(played["reward"]) == len(played["given"]["chemo"]) == len(played["t"]) - 1
+    assert played["return"] == pytest.approx(sum(played["reward"]))
+    assert played["units"]["volume"] == "cm^3"
+    assert played["terminated"] != played["truncated"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    sheet = biowm("env", "check", "biowm/TumourPKPD-v0")
+    assert sheet.code == 0, sheet.err
+    assert "Reward" in sheet.out
+    assert "passes" in sheet.out
+
+
+def test_an_unknown_environment_or_policy_is_refused():
+    biowm("env", "check", "biowm/Tumor-v0").refused("ID", "biowm/Tumor-v0", "biowm/TumourPKPD-v0", "patient/tumour")
+    biowm("env", "rollout", "biowm/TumourPKPD-v0", "--policy", "best").refused("--policy", "best", "random, none")

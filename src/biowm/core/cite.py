@@ -209,6 +209,22 @@ _BIBTEX = r"""
   doi = {10.1177/193229680800200517},
 }
 
+@misc{choudhary2024icusepsis,
+  author = {Choudhary, Kartik and Gupta, Dhawal and Thomas, Philip S.},
+  title = {{ICU-Sepsis}: A Benchmark {MDP} Built from Real Medical Data},
+  year = {2024},
+  eprint = {2406.05646},
+  archivePrefix = {arXiv},
+}
+
+@misc{laroche2019safe,
+  author = {Laroche, Romain and Trichelair, Paul and Tachet des Combes, R{\'e}mi},
+  title = {Safe Policy Improvement with Baseline Bootstrapping},
+  year = {2019},
+  eprint = {1712.06924},
+  archivePrefix = {arXiv},
+}
+
 @software{xie2018simglucose,
   author = {Xie, Jinyu},
   title = {Simglucose},
@@ -229,6 +245,7 @@ _TOPICS = {
     "glucose": "dallaman2007meal kovatchev2009silico breton2008analysis xie2018simglucose",
     "ias": "bruchovsky2006final",
     "mimic-demo": "vandewater2025mimic",
+    "icu-sepsis": "choudhary2024icusepsis laroche2019safe",
     "tumour-trials": "laleh2022classical",
 }
 _SOURCE = re.compile(r"\b(?:doi|arXiv):\s*(\S*\w)", re.IGNORECASE)

@@ -3,6 +3,7 @@
 - `cohort`: 10,000 simulated patients of 60 days; beside it a NumPy loop over days with all patients in one array.
 - `glucose`: a day of 1,000 patients with type 1 diabetes, read every 5 min; beside it the same equations in the package
   simglucose (extra `[peers]`), from half an hour of one patient, without a sensor.
+- `sepsis`: 20 steps of 100,000 patients of ICU-Sepsis; beside it the package's own environment, from 500 steps.
 - `rollout`: five members, 1,024 draws each, 30 steps of one subject; beside it one compiled step called from Python.
 - `fit`: the mixed-effects trunk on 2,000 patients of 60 days; beside it the simple rule ridge.
 
@@ -35,13 +36,16 @@ from biowm.train.contest import Progress
 from biowm.worlds.patient import tumour
 from biowm.worlds.patient.cohort import cohort
 from biowm.worlds.patient.glucose import Glucose
+from biowm.worlds.patient.sepsis import Sepsis
+from biowm.worlds.patient.sepsis_tables import ACTIONS, LIVE
 
 from ..metrics import Metric, Tally, given
 from ..task import Answer, Setting, Task
+from ._icu_sepsis import icu_sepsis, steps
 from ._simglucose import simglucose, trace
 
 _DAYS, _MEMBERS, _DRAWS, _STEPS = 60, 5, 1024, 30
-_MINUTES = 24 * 60
+_MINUTES, _TURNS = 24 * 60, 20
 _SECONDS, _RATE = Metric(given), Metric(given)
 
 
@@ -62,7 +66,7 @@ Prediction = Mapping[str, tuple[float, ...]]  # seconds of each repeat, by split
 class Speed(Task[Problem, Prediction]):
     """Seconds of the main parts, beside the plain way to do the same."""
 
-    version = "2"  # 2: glucose
+    version = "3"  # 2: glucose, 3: sepsis
     primary = "seconds"
 
     def make(self, seed: int, setting: Setting) -> Problem:
@@ -75,7 +79,8 @@ class Speed(Task[Problem, Prediction]):
     def scope(self, setting: Setting) -> str:
         """The machine, and the size of a quick run."""
         size = "; quick: a tenth of the patients" if setting.effort == "quick" else ""
-        peer = "" if simglucose() else "; simglucose is not installed: no row of it"
+        missing = [name for name, peer in (("simglucose", simglucose()), ("icu-sepsis", icu_sepsis())) if peer is None]
+        peer = "".join(f"; {name} is not installed: no row of it" for name in missing)
         machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, JAX {jax.__version__}"
         return machine + size + peer
 
@@ -85,6 +90,8 @@ class Speed(Task[Problem, Prediction]):
         yield Answer("numpy", "baseline", {"cohort": _time(lambda: _plain_cohort(problem), problem.repeats)})
         if (peer := simglucose()) is not None:
             yield Answer("simglucose", "baseline", {"glucose": _by_simglucose(peer, problem)})
+        if (ward := icu_sepsis()) is not None:
+            yield Answer("icu-sepsis", "baseline", {"sepsis": _by_icu_sepsis(ward, problem)})
         yield Answer("stepwise", "baseline", {"rollout": _time(_stepwise(problem), problem.repeats)})
         yield Answer("ridge", "baseline", {"fit": _time(lambda: _fit(rules["ridge"], problem), 2)})
         key = jax.random.key(problem.seed + 1)
@@ -94,20 +101,25 @@ class Speed(Task[Problem, Prediction]):
             {
                 "cohort": _time(lambda: cohort(key, problem.patients, 2.0, _DAYS), problem.repeats),
                 "glucose": _time(_diabetics(problem), problem.repeats),
+                **({} if ward is None else {"sepsis": _time(_septic(problem), problem.repeats)}),
                 "rollout": _time(_ensemble(problem), problem.repeats),
                 "fit": _time(lambda: _fit(rules["mixed(full)"], problem), 2),
             },
         )
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
-        """Seconds of each repeat; where patients are simulated patient-days a second, too."""
-        found, days = {}, {"cohort": problem.patients * _DAYS, "glucose": problem.patients // 10}
+        """Seconds of each repeat; where patients are simulated patient-days (sepsis: steps) a second, too."""
+        days = {"cohort": problem.patients * _DAYS, "glucose": problem.patients // 10}
+        rates = {split: ("patient_days_per_second", n) for split, n in days.items()}
+        rates["sepsis"] = ("steps_per_second", 10 * problem.patients * _TURNS)
+        found = {}
         for split, seconds in prediction.items():
             units = np.array([f"{problem.seed}/{i}" for i in range(len(seconds))])
             taken, one = np.array(seconds), np.ones(len(seconds))
             found[split, "seconds"] = Tally(_SECONDS, units, taken, one)
-            if split in days:
-                found[split, "patient_days_per_second"] = Tally(_RATE, units, one * days[split], taken)
+            if split in rates:
+                name, n = rates[split]
+                found[split, name] = Tally(_RATE, units, one * n, taken)
         return found
 
 
@@ -212,6 +224,34 @@ def _by_simglucose(peer: ModuleType, problem: Problem) -> tuple[float, ...]:
     insulin[0], carbs[0] = 5.0, 60.0
     scale = problem.patients // 10 * _MINUTES / minutes
     return tuple(scale * s for s in _time(lambda: trace(peer, "adult#001", insulin, carbs), problem.repeats))
+
+
+def _septic(problem: Problem) -> Callable[[], jax.Array]:
+    """Steps of many patients under random actions, in one compiled call; who has died or survived is begun anew."""
+    n = 10 * problem.patients
+
+    @eqx.filter_jit
+    def run(world: Sepsis, key: jax.Array) -> jax.Array:
+        def one(state: jax.Array, key: jax.Array) -> jax.Array:
+            anew, act, move = jax.random.split(key, 3)
+            state = jnp.where(state < LIVE, state, world.begin(key=anew))
+            return world.step(state, jax.random.randint(act, (), 0, ACTIONS), key=move)
+
+        def turn(states: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+            return jax.vmap(one)(states, jax.random.split(key, n)), None
+
+        return jax.lax.scan(turn, jnp.full(n, LIVE, jnp.int32), jax.random.split(key, _TURNS))[0]
+
+    world = Sepsis()
+    return lambda: run(world, jax.random.key(problem.seed))
+
+
+def _by_icu_sepsis(peer: type, problem: Problem) -> tuple[float, ...]:
+    """Seconds that the package's own environment would take for as many steps, from 500 of them."""
+    few = 500
+    scale = 10 * problem.patients * _TURNS / few
+    env = peer()
+    return tuple(scale * s for s in _time(lambda: steps(env, few, problem.seed), problem.repeats))
 
 
 def _processor() -> str:
