@@ -95,6 +95,7 @@ class OneCompartmentOral(Mechanism):
     states: ClassVar = {"depot": "mg", "amount": "mg"}
     channels: ClassVar = {"concentration": "mg/L"}
     actions: ClassVar = {"dose": "mg"}
+    substep = 0.25
     absorption: Scalar = parameter("1/h", start=1.0, low=0.0, varies="subject")
     clearance: Scalar = parameter("L/h", start=5.0, low=0.0, varies="subject")
     volume: Scalar = parameter("L", start=40.0, low=0.0, varies="subject")
