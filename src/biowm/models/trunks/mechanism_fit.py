@@ -96,9 +96,14 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
 
 def entrant(declared: Declared, spec: WorldSpec, fit: Fit = fit_mechanism, how: str = "") -> Candidate:
     """The candidate of a declared mechanism, fitted by `fit` (said in its name as `how`); BadInput if it cannot run."""
-    wiring, kind = wire(declared, spec), type(declared.mechanism)
-    name = f"mechanism({', '.join(filter(None, (registry.name_of(kind) or kind.__name__, how)))})"
-    return Candidate(name, False, lambda m: fit(m.spec, m.frame, m.paths, declared.mechanism, wiring))
+    wiring = wire(declared, spec)
+    return Candidate(named(declared, how), False, lambda m: fit(m.spec, m.frame, m.paths, declared.mechanism, wiring))
+
+
+def named(declared: Declared, how: str = "") -> str:
+    """The name of the candidate of a declared mechanism."""
+    kind = type(declared.mechanism)
+    return f"mechanism({', '.join(filter(None, (registry.name_of(kind) or kind.__name__, how)))})"
 
 
 def valued(mechanism: Mechanism, theta: Float[Array, " p"]) -> Mechanism:
