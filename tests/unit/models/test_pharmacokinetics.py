@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.support.oral import STUDY, TRUTH, VARIANCE, trial
+from tests.support.trial import trial
 
 from biowm.core.mechanism_units import Declared, wire
 from biowm.core.mechanisms.pharmacokinetics import OneCompartmentOral

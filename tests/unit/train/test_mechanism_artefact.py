@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 from tests.support.burden import Burden, burden_world
-from tests.support.oral import STUDY, trial
 from tests.support.tiny import SPEC, tiny_cohort, tiny_material
+from tests.support.trial import trial
 
 from biowm import api
 from biowm.core import registry

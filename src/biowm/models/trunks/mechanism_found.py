@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from biowm.core.mechanism import parameters
-from biowm.core.path import Path, take
-from biowm.core.rollout import assimilate, at
 
-from .mechanism import MechanismBelief, Mechanistic
+from .mechanism import Mechanistic
 
 
 @dataclass(frozen=True)
@@ -66,47 +63,30 @@ def estimates(world: Mechanistic) -> tuple[Estimate, ...]:
 class Spread:
     """How a parameter varies between subjects, on the unbounded scale (logarithm above a bound, logit between two).
 
-    `variance` is that of the subjects of one batch, `batches` that of what batches share. `shrinkage` says how far the
-    subjects' own values are drawn to the mean: 1 - sd / root of the variance, 0 where their readings settle them.
+    `variance` is that of the subjects of one batch, `error` its standard error, `batches` that of what batches share.
+    `shrinkage` says how far the training subjects' own values are drawn to the mean: 1 - their sd / root of the
+    variance, 0 where their readings settle them.
     """
 
     variance: float
+    error: float
     batches: float
     shrinkage: float
 
 
-def spreads(world: Mechanistic, paths: Path) -> dict[str, Spread]:
-    """The spread of each parameter that varies, over the subjects of stacked paths.
+def spreads(world: Mechanistic) -> dict[str, Spread]:
+    """The spread of each parameter that varies; nothing where the fit says nothing of it.
 
-    The variance is that of the subjects' own values about their batch's, with what is unsure of each (one step of EM):
-    `world.sd` itself is the scale of a likelihood with heavy tails, and smaller. Shrinkage as in Savic and Karlsson
-    2009, doi:10.1208/s12248-009-9133-0.
+    Shrinkage as in Savic and Karlsson 2009, doi:10.1208/s12248-009-9133-0.
     """
-    kinds = [name for name, p in parameters(world.mechanism).items() if p.varies != "no"]
-    found = [_own(world, take(paths, rows)) for rows in _chunks(paths.t.shape[0])]
-    off, unsure = (np.concatenate(parts)[: paths.t.shape[0]].astype(float) for parts in zip(*found, strict=True))
-    variance = np.mean(off**2 + unsure, axis=0)
-    shrinkage = 1 - np.std(off, axis=0) / np.sqrt(np.maximum(variance, 1e-12))
-    batches = np.asarray(world.between, float) ** 2
-    rows = zip(kinds, variance.tolist(), batches.tolist(), shrinkage.tolist(), strict=True)
-    return {name: Spread(*values) for name, *values in rows}
-
-
-def _chunks(n: int, size: int = 64) -> list[Int[np.ndarray, " m"]]:
-    """Numbers of all subjects, `size` a chunk; the last is filled up."""
-    return [np.minimum(np.arange(first, first + size), n - 1) for first in range(0, n, size)]
-
-
-@eqx.filter_jit
-def _own(world: Mechanistic, paths: Path) -> tuple[Float[Array, "b e"], Float[Array, "b e"]]:
-    """Each subject's shifts about its batch's after its last reading, and their variances."""
-
-    def one(path: Path) -> tuple[Array, Array]:
-        e, belief = world.sd.shape[0], at(assimilate(world, path), -1)
-        assert isinstance(belief, MechanismBelief)
-        return belief.m[:e] - world.begin(path.traits).m[:e], jnp.diag(belief.P)[:e]
-
-    return jax.vmap(one)(paths)
+    declared = parameters(world.mechanism)
+    kinds = [name for name, p in declared.items() if p.varies != "no"]
+    if not np.isfinite(world.shrinkage).all():
+        return {}
+    variance, batches = (np.square(np.asarray(a, float)) for a in (world.sd, world.between))
+    error = 2 * variance * np.asarray(world.doubt, float)[len(declared) :][: len(kinds)]  # of sd^2, by that of log sd
+    columns = (variance, error, batches, np.asarray(world.shrinkage, float))
+    return {name: Spread(*(float(c[i]) for c in columns)) for i, name in enumerate(kinds)}
 
 
 def summary(worlds: Mapping[str, PyTree]) -> dict[str, Any]:

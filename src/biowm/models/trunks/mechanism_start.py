@@ -38,6 +38,7 @@ def blank(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiri
         size = _filled(mechanism, most, float(scale.clock) * frame.spacing)
     size = np.where(size > 0, size, size.max() if size.max() > 0 else 1.0)
     shifts, d = sum(p.varies != "no" for p in kinds.values()), len(spec.channels)
+    wandering = (0 if mechanism.exact else len(mechanism.states)) + d - len(set(wiring.channel))
     return Mechanistic(
         spec=spec,
         spacing=frame.spacing,
@@ -51,9 +52,10 @@ def blank(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiri
         sd=jnp.zeros(shifts),
         shift=jnp.zeros((wiring.batch[1] - wiring.batch[0], shifts)),
         between=jnp.zeros(shifts),
-        drift=jnp.zeros(len(mechanism.states) + d - len(set(wiring.channel))),
+        drift=jnp.zeros(wandering),
         noise=jnp.zeros(d),
-        doubt=jnp.zeros(len(kinds)),
+        doubt=jnp.zeros(len(kinds) + shifts + wandering + d),
+        shrinkage=jnp.zeros(shifts),
     )
 
 
@@ -106,7 +108,7 @@ def _change(
             world.mechanism.start(jnp.stack([values[j] for j in world.wiring.channel]) * world.factors.channel)
         )
         begin = jnp.where(jnp.any(begin != 0), begin, world.size)  # from empty nothing moves: see how it does when full
-        given, idle = world.given(rate), jnp.zeros(world.drift.shape[0] - begin.shape[0])
+        given, idle = world.given(rate), jnp.zeros(x.shape[0] - len(set(world.wiring.channel)))
         ends = [solve(world.mechanism, begin, given, dt * world.factors.clock, k) for k in (steps, 2 * steps)]
         coarse, fine = (world.levels(world.mechanism, end, idle) for end in ends)
         return jnp.max(jnp.abs(coarse - fine))
