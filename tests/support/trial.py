@@ -24,7 +24,7 @@ from biowm.models.trunks.mechanism import Mechanistic
 from biowm.models.trunks.mechanism_climb import Free, at
 from biowm.models.trunks.mechanism_start import blank
 
-LIMIT = 0.3  # mg/L
+LIMIT = 1.0  # mg/L
 
 
 @dataclass(frozen=True)

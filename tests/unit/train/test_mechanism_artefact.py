@@ -11,15 +11,12 @@ import jax
 import numpy as np
 import pytest
 from tests.support.burden import Burden, burden_world
-from tests.support.tiny import SPEC, tiny_cohort, tiny_material
-from tests.support.trial import trial
+from tests.support.tiny import SPEC, tiny_cohort
 
-from biowm import api
 from biowm.core import registry
 from biowm.core.errors import BadInput
 from biowm.core.mechanism_units import Declared
-from biowm.evaluate.reports.parameters import parameters_csv
-from biowm.models.trunks.mechanism_found import estimates, spreads
+from biowm.evaluate.reports.folder import write_reports
 from biowm.train.candidates import entrants
 from biowm.train.checkpoint import load_fitted, save_fitted
 from biowm.train.fitted import Cohort, Fitted
@@ -61,42 +58,32 @@ def test_a_declared_mechanism_runs_beside_all_others():
     assert names[2:] == [c.name for c in entrants()]
 
 
-def test_what_was_found_is_written_beside_the_report(fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Every parameter, and nothing where no equations run: what an earlier fit left there is taken away."""
-    paths = tiny_cohort(60, 10)
-    names = tuple(map(str, range(60)))
-    cohort = Cohort(names, paths, ("train",) * 50 + ("test",) * 10, (0.0,) * 60)
+def test_what_was_found_is_written_beside_the_report(fitted: Fitted, tmp_path: Path):
+    """Every parameter and the check of the population; nothing where no equations run, also of an earlier fit."""
+    cohort = Cohort(tuple(map(str, range(60))), tiny_cohort(60, 10), ("train",) * 50 + ("test",) * 10, (0.0,) * 60)
     whole = dataclasses.replace(with_world(fitted, burden_world()), cohort=cohort)
-    monkeypatch.setattr(api, "held_out", lambda _: None)
-    monkeypatch.setattr(api, "fit_report", lambda *_: "")
-    monkeypatch.setattr(api, "fit_study", lambda *_, **__: whole)
-    api.fit(trial(3), STUDY, out=tmp_path)
+    write_reports(whole, [], tmp_path, seed=0)
     rows = {r["parameter"]: r for r in csv.DictReader((tmp_path / "parameters.csv").read_text().splitlines())}
-    monkeypatch.setattr(api, "fit_study", lambda *_, **__: fitted)
-    api.fit(trial(3), STUDY, out=tmp_path)
-    assert not (tmp_path / "parameters.csv").exists()
-    growth, effect, kick = rows["growth"], rows["effect"], rows["kick"]
+    checked = list(csv.DictReader((tmp_path / "vpc.csv").read_text().splitlines()))
+    page = (tmp_path / "report.html").read_text()
+    assert "60 subjects (10 of them held out" in page
+    assert {(r["model"], r["channel"]) for r in checked} == {("mechanism(test-burden)", "burden")}
+    assert (tmp_path / "vpc.png").read_bytes().startswith(b"\x89PNG")
+    write_reports(fitted, [], tmp_path, seed=0)
+    assert not [name for name in ("parameters.csv", "vpc.csv", "vpc.png") if (tmp_path / name).exists()]
+    growth, effect, kick, noise = (rows[n] for n in ("growth", "effect", "kick", "noise of burden"))
     assert {r["model"] for r in rows.values()} == {"mechanism(test-burden)"}
-    assert (growth["unit"], growth["scale"], effect["scale"]) == ("1/d", "value", "log")
+    assert (growth["unit"], growth["scale"], effect["scale"], noise["scale"]) == ("1/d", "value", "log", "log")
     assert float(effect["low95"]) < 0.15 < float(effect["high95"])
-    found = {e.name: e for e in estimates(burden_world())}["effect"]
     # Normal on the logarithm: the interval is that of the standard error, which is itself in the unit.
     spread = 1.96 * float(effect["standard_error"]) / float(effect["estimate"])
-    np.testing.assert_allclose(np.log(float(effect["high95"]) / found.value), spread, rtol=1e-3)
+    np.testing.assert_allclose(np.log(float(effect["high95"]) / float(effect["estimate"])), spread, rtol=1e-3)
     np.testing.assert_allclose(np.sqrt(float(growth["between_subject_variance"])), 0.03, atol=0.015)
+    # The variance is in (1/d)^2: its relative error is twice that of the sd, whatever the unit.
+    world = burden_world()
+    relative = float(growth["variance_standard_error"]) / float(growth["between_subject_variance"])
+    np.testing.assert_allclose(relative, 2 * float(world.doubt[3]), rtol=1e-4)
     assert 0 < float(growth["shrinkage"]) < 1
     assert (kick["between_subject_variance"], kick["shrinkage"], growth["between_batch_variance"]) == ("", "", "")
-    bare = parameters_csv(dataclasses.replace(whole, cohort=None))
-    assert bare.count("\n") == 4
-    assert rows["growth"]["between_subject_variance"] not in bare
-
-
-def test_shrinkage_is_all_of_it_where_nothing_was_read():
-    """Subjects without a reading after the first are at the mean; the variance is then the prior's own."""
-    world, paths = burden_world(), tiny_material().paths
-    x = np.array(paths.x)
-    x[:, 1:] = np.nan
-    found = spreads(world, dataclasses.replace(paths, x=x))
-    for i, name in enumerate(("growth", "effect")):
-        np.testing.assert_allclose(found[name].variance, world.sd[i] ** 2, rtol=0.05)
-        assert found[name].shrinkage > 0.9
+    link = float(world.noise[0] * world.frame.scale.sd[0])
+    np.testing.assert_allclose(float(noise["estimate"]), link, rtol=1e-4)
