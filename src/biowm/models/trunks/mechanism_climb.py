@@ -27,7 +27,8 @@ from .mechanism_walk import Walk
 EDGE = 6.0  # how far a parameter may go from its start, on the unbounded scale (a factor of 400 above a bound)
 PRIOR_SD = (3.0, 0.7, 1.0, 1.0)  # about the start (see Free)
 _ROUNDS, _STEPS, _PASSES = 10, 25, 3  # linearisations, steps of a search each, passes to the likeliest shifts
-_STILL = 3e-3  # by less than this (unbounded scale) nothing moves any more
+_STILL = 0.03  # of a standard error: by less nothing moves any more
+_SETTLED = 3e-3  # the same of a subject's shifts, on the unbounded scale
 _FURTHEST = 1.0  # that a subject's shift moves at once
 _DIFFERENCE = 0.3  # of a standard error: over which the gradient is differenced
 _NARROWER = 0.23  # the logarithm by which the scale of a heavy tail is below the sd of a normal distribution
@@ -51,13 +52,24 @@ class Found(NamedTuple):
     notes: tuple[str, ...]
 
 
+class _About(NamedTuple):
+    """Where subjects are linearised, and how the log likelihood of each changes with that.
+
+    The likeliest shifts follow what is fitted. With `pull` their way belongs to the slope: without it the determinant
+    of the Hessian would draw typical values where shifts are best known, and biases them by a standard error.
+    """
+
+    shifts: Float[np.ndarray, "b e"]
+    pull: Float[np.ndarray, "b e"]
+
+
 class _Look(NamedTuple):
-    """What was seen at some values: the loss, its slope, each subject's gradient and the likeliest shifts."""
+    """What was seen at some values: the loss, its slope, each subject's gradient, and where to linearise next."""
 
     loss: float
     slope: Float[np.ndarray, " h"]
     each: Float[np.ndarray, "b h"]
-    shifts: Float[np.ndarray, "b e"]
+    next: _About
 
     @property
     def good(self) -> bool:
@@ -73,22 +85,22 @@ class _Search(NamedTuple):
     heavy: bool
     broken: list[str]
 
-    def look(self, flat: Float[np.ndarray, " h"], about: Float[np.ndarray, "b e"]) -> _Look:
+    def look(self, flat: Float[np.ndarray, " h"], about: _About) -> _Look:
         """Loss and slope where subjects are linearised `about` shifts; the prior is about the start."""
-        found = _scores(
-            self.base,
-            jnp.asarray(flat, jnp.float32),
-            self.walk,
-            self.start,
-            jnp.asarray(about, jnp.float32),
-            jnp.asarray(self.heavy),
-        )
-        value, each, shifts = (np.asarray(a, np.float64) for a in found)
+        here, shifts, pull = (jnp.asarray(a, jnp.float32) for a in (flat, *about))
+        found = _scores(self.base, here, self.walk, self.start, shifts, pull, jnp.asarray(self.heavy))
+        value, each, *moved = (np.asarray(a, np.float64) for a in found)
         off = self.precision * (flat - flattened(self.start))
         slope = off - each.sum(0)
         names = _names(self.base, self.start)
         self.broken.extend(n for n, v in zip(names, slope, strict=True) if not np.isfinite(v) and n not in self.broken)
-        return _Look(0.5 * float(np.sum(off * (flat - flattened(self.start)))) - value.sum(), slope, each, shifts)
+        return _Look(
+            0.5 * float(np.sum(off * (flat - flattened(self.start)))) - value.sum(), slope, each, _About(*moved)
+        )
+
+    def unit(self, seen: _Look) -> Float[np.ndarray, " h"]:
+        """About one standard error of each, were the others known."""
+        return 1 / np.sqrt(np.sum(seen.each**2, axis=0) + self.precision)
 
     @property
     def precision(self) -> Float[np.ndarray, " h"]:
@@ -97,7 +109,8 @@ class _Search(NamedTuple):
 
 def climb(base: Mechanistic, walk: Walk, start: Free, flat: Float[np.ndarray, " h"]) -> Found:
     """The likeliest values from `flat` on. Raises BadInput where there is no gradient there."""
-    about = np.zeros((walk.dt.shape[0], base.sd.shape[0]))
+    nothing = np.zeros((walk.dt.shape[0], base.sd.shape[0]))
+    about = _About(nothing, nothing)
     search = _Search(base, walk, start, False, [])
     flat, about, seen = _settle(search, flat, about)
     wider = flattened(Free(*(jnp.full_like(a, 0.0 if i == 0 else _NARROWER) for i, a in enumerate(start))))
@@ -113,7 +126,7 @@ def climb(base: Mechanistic, walk: Walk, start: Free, flat: Float[np.ndarray, " 
     if search.broken:
         broken = ", ".join(search.broken)
         notes += [f"gradients of {broken} were not numbers for some values: the last good ones are kept"]
-    return Found(flat, covariance, about, tuple(notes))
+    return Found(flat, covariance, about.shifts, tuple(notes))
 
 
 @eqx.filter_jit
@@ -123,21 +136,26 @@ def _scores(
     walk: Walk,
     like: Free,
     about: Float[Array, "b e"],
+    pull: Float[Array, "b e"],
     heavy: Bool[Array, ""],
-) -> tuple[Array, Array, Array]:
-    """Per subject: log likelihood, its gradient by what is fitted, and the mean of the shifts."""
+) -> tuple[Array, Array, Array, Array]:
+    """Per subject: log likelihood, its gradient by what is fitted, the mean of the shifts and the pull there."""
 
-    def one(flat: Array, walk: Walk, about: Array) -> tuple[Array, tuple[Array, Array]]:
+    def one(flat: Array, walk: Walk, about: Array, pull: Array) -> tuple[Array, tuple[Array, Array]]:
         value, own = marginal(at(base, split(flat, like)), walk, about, heavy)
+        value = value + jnp.sum(pull * (own.m - about))
         return value, (value, own.m)
 
-    gradient, (value, shifts) = jax.vmap(jax.grad(one, has_aux=True), (None, 0, 0))(flat, walk, about)
-    return value, gradient, shifts
+    def each(walk: Walk, about: Array, pull: Array) -> tuple[Array, Array, Array, Array]:
+        (gradient, along), (value, shifts) = jax.grad(one, (0, 2), has_aux=True)(flat, walk, about, pull)
+        return value, gradient, shifts, along + pull  # `about` itself is taken from what it pulls
+
+    return jax.vmap(each)(walk, about, pull)
 
 
 def _settle(
-    search: _Search, flat: Float[np.ndarray, " h"], about: Float[np.ndarray, "b e"]
-) -> tuple[Float[np.ndarray, " h"], Float[np.ndarray, "b e"], _Look]:
+    search: _Search, flat: Float[np.ndarray, " h"], about: _About
+) -> tuple[Float[np.ndarray, " h"], _About, _Look]:
     """Search and linearise anew by turns, until neither moves."""
     for _ in range(_ROUNDS):
         before, (about, seen) = flat, _centre(search, flat, about)
@@ -148,31 +166,26 @@ def _settle(
                 "from there"
             )
         flat = _uphill(search, flat, about, seen)
-        if np.max(np.abs(flat - before)) < _STILL:
+        if np.max(np.abs(flat - before) / search.unit(seen)) < _STILL:
             break
     return flat, *_centre(search, flat, about)
 
 
-def _centre(
-    search: _Search, flat: Float[np.ndarray, " h"], about: Float[np.ndarray, "b e"]
-) -> tuple[Float[np.ndarray, "b e"], _Look]:
+def _centre(search: _Search, flat: Float[np.ndarray, " h"], about: _About) -> tuple[_About, _Look]:
     """The likeliest shifts at these values, and what is seen about them."""
     seen = search.look(flat, about)
     for _ in range(_PASSES):
-        move = np.clip(seen.shifts - about, -_FURTHEST, _FURTHEST)
-        if not seen.good or np.max(np.abs(move)) < _STILL:
+        move = np.clip(seen.next.shifts - about.shifts, -_FURTHEST, _FURTHEST)
+        if not seen.good or np.max(np.abs(move)) < _SETTLED:
             break
-        about = about + move
+        about = _About(about.shifts + move, seen.next.pull)
         seen = search.look(flat, about)
-    return about, seen
+    return _About(about.shifts, seen.next.pull), seen
 
 
-def _uphill(
-    search: _Search, flat: Float[np.ndarray, " h"], about: Float[np.ndarray, "b e"], seen: _Look
-) -> Float[np.ndarray, " h"]:
+def _uphill(search: _Search, flat: Float[np.ndarray, " h"], about: _About, seen: _Look) -> Float[np.ndarray, " h"]:
     """The best values of one search, in steps of their standard errors."""
-    unit = 1 / np.sqrt(np.sum(seen.each**2, axis=0) + search.precision)
-    best = [seen.loss, flat]
+    unit, best = search.unit(seen), [seen.loss, flat]
 
     def objective(steps: np.ndarray) -> tuple[float, np.ndarray]:
         here = flat + unit * steps
@@ -186,13 +199,13 @@ def _uphill(
     centre = flattened(search.start)
     reach = np.concatenate([np.full(len(a), EDGE if i == 0 else 4.0) for i, a in enumerate(search.start)])
     limits = list(zip((centre - reach - flat) / unit, (centre + reach - flat) / unit, strict=True))
-    options = {"maxiter": _STEPS, "ftol": 1e-9}
+    options = {"maxiter": _STEPS, "ftol": 1e-7, "gtol": _STILL / 3}
     minimize(objective, np.zeros_like(flat), jac=True, method="L-BFGS-B", bounds=limits, options=options)
     return best[1]
 
 
 def _covariance(
-    search: _Search, flat: Float[np.ndarray, " h"], about: Float[np.ndarray, "b e"], seen: _Look
+    search: _Search, flat: Float[np.ndarray, " h"], about: _About, seen: _Look
 ) -> tuple[Float[np.ndarray, "h h"], bool]:
     """The inverse of the observed information, or of the gradients' outer products where that has no inverse."""
     outer = seen.each.T @ seen.each + np.diag(search.precision)
@@ -206,9 +219,9 @@ def _covariance(
     return np.linalg.inv(information if exact else outer), exact
 
 
-def _moved(search: _Search, flat: Float[np.ndarray, " h"], about: Float[np.ndarray, "b e"]) -> Float[np.ndarray, " h"]:
+def _moved(search: _Search, flat: Float[np.ndarray, " h"], about: _About) -> Float[np.ndarray, " h"]:
     """The slope at values near by, linearised about the shifts that are likeliest there."""
-    return search.look(flat, search.look(flat, about).shifts).slope
+    return search.look(flat, search.look(flat, about).next).slope
 
 
 def valued(mechanism: Mechanism, theta: Float[Array, " p"]) -> Mechanism:

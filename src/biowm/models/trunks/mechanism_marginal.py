@@ -6,7 +6,7 @@ is a step of Gauss and Newton towards the likeliest shifts, and linearised there
 conditional one (Lindstrom and Bates 1990, doi:10.2307/2532087), which is Laplace's approximation with the Hessian of
 Gauss and Newton; its determinant is the product of the variances of what the filter misses. Noise has one variance in
 link space, so its spread depends on no shift. Readings below the limit of quantification count as such (M3 of Beal
-2001, doi:10.1023/A:1012299115474).
+2001, doi:10.1023/A:1012299115260).
 """
 
 from __future__ import annotations
