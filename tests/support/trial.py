@@ -81,11 +81,10 @@ DRUGS = {
 
 def trial(drug: Drug, n: int = 50, readings: int = 10, seed: int = 0) -> pd.DataFrame:
     """`n` subjects: 300 mg at 0 h (some over 2 h) and every 12 h for two days, each read at times of its own."""
-    rng = np.random.default_rng(seed)
+    rng, shifts = np.random.default_rng(seed), effects(drug, n, seed)
     rows = []
     for i in range(n):
-        spread = {k: np.exp(np.sqrt(v) * rng.normal()) for k, v in drug.variance.items()}
-        own = {k: v * spread.get(k, 1.0) for k, v in drug.truth.items()}
+        own = drug.truth | {k: drug.truth[k] * np.exp(by) for k, by in zip(drug.variance, shifts[i], strict=True)}
         infused = not drug.oral and i % 2 == 0
         rows.append((i, 0.0, np.nan, 300.0, 150.0 if infused else 0.0, 1, 0, 4, 12.0))
         early = np.exp(rng.uniform(np.log(0.2), np.log(12.0), readings - readings // 2))
@@ -94,6 +93,11 @@ def trial(drug: Drug, n: int = 50, readings: int = 10, seed: int = 0) -> pd.Data
             seen = level * np.exp(drug.noise * rng.normal())
             rows.append((i, when, max(seen, LIMIT), np.nan, np.nan, 0, int(seen < LIMIT), np.nan, np.nan))
     return pd.DataFrame(rows, columns=pd.Index(["ID", "TIME", "DV", "AMT", "RATE", "EVID", "CENS", "ADDL", "II"]))
+
+
+def effects(drug: Drug, n: int = 50, seed: int = 0) -> np.ndarray:
+    """By how much the logarithm of each subject's parameters (those that vary) is off the typical value."""
+    return np.random.default_rng([seed, 1]).normal(size=(n, len(drug.variance))) * np.sqrt(list(drug.variance.values()))
 
 
 def _levels(own: dict[str, float], times: np.ndarray, infused: bool) -> np.ndarray:

@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from biowm.core.path import Path, take
 from biowm.core.rollout import rollout
@@ -90,7 +90,7 @@ def simulated(world: Mechanistic, paths: Path, seed: int) -> Float[np.ndarray, "
 
 
 @eqx.filter_jit
-def _drawn(world: Mechanistic, paths: Path, keys: PRNGKeyArray) -> Float[Array, "b n t d"]:
+def _drawn(world: Mechanistic, paths: Path, keys: Key[Array, " b"]) -> Float[Array, "b n t d"]:
     def one(path: Path, key: PRNGKeyArray) -> Array:
         prior = eqx.tree_at(lambda b: b.t, world.begin(path.traits), jnp.asarray(path.t[0]))
         return rollout(world, prior, path.plan, jnp.asarray(path.t), key=key, draws=_DRAWS)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import norm
-from tests.support.trial import DRUGS, LIMIT, true_world, untaught
+from tests.support.trial import DRUGS, LIMIT, effects, true_world, untaught
 
 from biowm.core.path import Path, stack
 from biowm.core.schedule import Entry, schedule
@@ -28,9 +28,12 @@ def fitted(seed: int) -> Mechanistic:
 
 
 def test_the_marginal_likelihood_is_that_of_quadrature_also_below_the_limit():
-    """One subject after a bolus, clearance and volume integrated over a grid; the last reading is below the limit."""
+    """One subject after a bolus, clearance and volume integrated over a grid; the last reading is below the limit.
+
+    The first order itself is .025 low here (linearised in NumPy), the last reading alone worth 1.05.
+    """
     world, _ = true_world(VEIN, 12)
-    t = np.array([0.0, 0.5, 2.0, 5.0, 12.0, 30.0])
+    t = np.array([0.0, 0.5, 2.0, 5.0, 12.0, 14.0])
     x = np.array([np.nan, 8.5, 6.0, 5.5, 1.3, LIMIT])
     path = Path(
         t.astype(np.float32), x[:, None].astype(np.float32), schedule([Entry(0, 300.0, 0.0, 0.0)]),
@@ -53,20 +56,19 @@ def test_the_marginal_likelihood_is_that_of_quadrature_also_below_the_limit():
     np.testing.assert_allclose(value, exact, atol=0.03)
 
 
-def test_intervals_of_a_drug_by_mouth_cover_the_truth_and_so_do_variances():
-    """Three trials of fifty subjects: most of the nine 95 % intervals hold the truth; variances and noise are right."""
-    inside, off, variances, noises = [], [], [], []
-    for seed in range(3):
-        world = fitted(seed)
+def test_a_drug_by_mouth_is_found_as_it_was_in_the_subjects_that_were_simulated():
+    """Two trials of fifty: typical values and variances are those of the subjects themselves, noise is the truth.
+
+    That is sharper than the truth of the population, which fifty subjects miss by 4 to 6 %.
+    """
+    for seed in range(2):
+        world, shifts = fitted(seed), effects(ORAL, 50, seed)
         assert not world.notes
-        inside += [e.interval[0] <= ORAL.truth[e.name] <= e.interval[1] for e in estimates(world) if e.interval]
-        found = spreads(world)
-        variances.append([found[name].variance for name in ORAL.variance])
-        off += [(found[name].variance - true) / found[name].error for name, true in ORAL.variance.items()]
-        noises.append(float(world.noise[0] * world.frame.scale.sd[0]))
-        assert all(0 <= found[name].shrinkage < 0.5 for name in ORAL.variance)
-    assert len(inside) == 9
-    assert np.mean(inside) > 0.7, inside
-    assert np.max(np.abs(off)) < 3.5
-    np.testing.assert_allclose(np.mean(variances, axis=0), list(ORAL.variance.values()), rtol=0.3)
-    np.testing.assert_allclose(np.mean(noises), ORAL.noise, rtol=0.05)
+        found, spread = {e.name: e for e in estimates(world)}, spreads(world)
+        for name, own in zip(ORAL.variance, shifts.T, strict=True):
+            e, sure = found[name], 0.1 if name == "absorption" else 0.035  # readings say less of absorption
+            assert abs(np.log(e.value / ORAL.truth[name]) - own.mean()) < sure
+            assert abs(spread[name].variance / own.var() - 1) < (0.4 if name == "absorption" else 0.25)
+            assert spread[name].variance == pytest.approx(ORAL.variance[name], abs=3.5 * spread[name].error)
+            assert 0 <= spread[name].shrinkage < 0.35
+        assert float(world.noise[0] * world.frame.scale.sd[0]) == pytest.approx(ORAL.noise, rel=0.1)

@@ -215,7 +215,7 @@ def _covariance(
         ends = [_moved(search, flat + sign * step * np.eye(len(flat))[i], about) for sign in (1.0, -1.0)]
         slopes.append((ends[0] - ends[1]) / (2 * step))
     information = 0.5 * (np.array(slopes) + np.array(slopes).T)
-    exact = bool(np.isfinite(information).all()) and np.linalg.eigvalsh(information).min() > 0
+    exact = bool(np.isfinite(information).all() and np.linalg.eigvalsh(information).min() > 0)
     return np.linalg.inv(information if exact else outer), exact
 
 
