@@ -37,7 +37,7 @@ from biowm.evaluate.exam import Exam
 from biowm.evaluate.foreign import Maker, exam_of_model, made, origin
 from biowm.evaluate.heldout import HeldOut, exam_of, held_out, heldout_rows
 from biowm.evaluate.reports.examples import examples
-from biowm.evaluate.reports.fitted import fit_report
+from biowm.evaluate.reports.folder import write_reports
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
 from biowm.plan.goals import Limit, parse_goal, parse_limit
@@ -51,7 +51,7 @@ from biowm.train.checkpoint import load_fitted as open_fitted
 from biowm.train.checkpoint import save_fitted
 from biowm.train.contest import Progress, silent
 from biowm.train.fitted import Fitted
-from biowm.train.stages import Stages, write_atomic
+from biowm.train.stages import Stages
 from biowm.train.study import fit_study
 
 __all__ = [
@@ -89,7 +89,8 @@ def fit(
     Args: a study, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of the
     study's own; `mechanism` equations that enter the race (`Declared`: with the study's names for what they move);
     `thorough` lets smooth neighbours and the recurrent network race too (several times as long, often better);
-    `out` a folder for the artefact and its report (a run that was killed goes on where it was);
+    `out` a folder for the artefact, its report and, of equations, parameters.csv and a visual predictive check, vpc.csv
+    and vpc.png (a run that was killed goes on where it was);
     `keep_data` False leaves the histories out of the artefact and its report.
     Raises: BadInput for data that cannot be learned from.
     """
@@ -114,7 +115,9 @@ def fit(
     if part is not None:
         fitted = dataclasses.replace(fitted, rows=heldout_rows(fitted, part.paths, part.subjects, seed=seed))
     if folder is not None:
-        write_atomic(folder / "report.html", fit_report(fitted, examples(fitted, seed) if keep_data else []).encode())
+        if progress is not None:
+            progress("reports", 0.98)
+        write_reports(fitted, examples(fitted, seed) if keep_data else [], folder, seed=seed)
         save_fitted(fitted, folder, keep_data=keep_data)
         stages.clear()
     return fitted

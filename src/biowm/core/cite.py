@@ -232,6 +232,50 @@ _BIBTEX = r"""
   license = {MIT},
   url = {https://github.com/jxx123/simglucose},
 }
+
+@article{lindstrom1990nonlinear,
+  author = {Lindstrom, Mary J. and Bates, Douglas M.},
+  title = {Nonlinear Mixed Effects Models for Repeated Measures Data},
+  year = {1990},
+  journal = {Biometrics},
+  volume = {46},
+  number = {3},
+  pages = {673--687},
+  doi = {10.2307/2532087},
+}
+
+@article{beal2001ways,
+  author = {Beal, Stuart L.},
+  title = {Ways to Fit a {PK} Model with Some Data Below the Quantification Limit},
+  year = {2001},
+  journal = {Journal of Pharmacokinetics and Pharmacodynamics},
+  volume = {28},
+  number = {5},
+  pages = {481--504},
+  doi = {10.1023/A:1012299115260},
+}
+
+@article{savic2009importance,
+  author = {Savic, Radojka M. and Karlsson, Mats O.},
+  title = {Importance of Shrinkage in Empirical {Bayes} Estimates for Diagnostics: Problems and Solutions},
+  year = {2009},
+  journal = {The AAPS Journal},
+  volume = {11},
+  number = {3},
+  pages = {558--569},
+  doi = {10.1208/s12248-009-9133-0},
+}
+
+@article{bergstrand2011prediction,
+  author = {Bergstrand, Martin and Hooker, Andrew C. and Wallin, Johan E. and Karlsson, Mats O.},
+  title = {Prediction-Corrected Visual Predictive Checks for Diagnosing Nonlinear Mixed-Effects Models},
+  year = {2011},
+  journal = {The AAPS Journal},
+  volume = {13},
+  number = {2},
+  pages = {143--151},
+  doi = {10.1208/s12248-011-9255-z},
+}
 """
 _ENTRIES = {entry[entry.index("{") + 1 : entry.index(",")]: entry for entry in _BIBTEX.strip().split("\n\n")}
 _TOPICS = {
@@ -246,6 +290,7 @@ _TOPICS = {
     "ias": "bruchovsky2006final",
     "mimic-demo": "vandewater2025mimic",
     "icu-sepsis": "choudhary2024icusepsis laroche2019safe",
+    "population": "lindstrom1990nonlinear beal2001ways savic2009importance bergstrand2011prediction",
     "tumour-trials": "laleh2022classical",
 }
 _SOURCE = re.compile(r"\b(?:doi|arXiv):\s*(\S*\w)", re.IGNORECASE)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -102,6 +102,8 @@ class Mechanism(eqx.Module):
     `clock` is the unit of time of the equations; `states`, `channels` and `actions` give the unit of each by name, in
     the order of the vectors that the methods take. States are not negative, but for those in `signed`. `substep` is the
     longest step, in `clock`, with which the equations may be solved (0: a quarter of the usual gap between readings).
+    States of an `exact` mechanism move by the equations alone, as pharmacometrics has it: what readings miss is their
+    own noise and the subject's parameters. States of others wander besides.
     """
 
     clock: ClassVar[str]
@@ -110,6 +112,7 @@ class Mechanism(eqx.Module):
     actions: ClassVar[Mapping[str, str]]
     signed: ClassVar[tuple[str, ...]] = ()
     substep: ClassVar[float] = 0.0
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def slope(self, state: Float[Array, " s"], action: Float[Array, " a"]) -> Values:
@@ -123,6 +126,10 @@ class Mechanism(eqx.Module):
     def impulse(self, state: Float[Array, " s"], dose: Float[Array, " a"]) -> Values:
         """The states just after boluses (0 for actions given as rates); unchanged unless the mechanism says more."""
         return state
+
+    def flow(self, state: Float[Array, " s"], action: Float[Array, " a"], dt: Scalar, steps: int) -> Values:
+        """The state after `dt` under constant rates: by `steps` of a solver, unless a mechanism knows the solution."""
+        return runge_kutta(lambda x: vector(self.slope(x, action)), state, jnp.asarray(dt), steps)
 
     def read(self, state: Float[Array, " s"]) -> Values:
         """What the channels would read, without noise: the states of their names."""
@@ -156,14 +163,21 @@ def vector(values: Values) -> Float[Array, " n"]:
 def solve(
     mechanism: Mechanism, state: Float[Array, " s"], action: Float[Array, " a"], dt: Float[Array, ""], steps: int
 ) -> Float[Array, " s"]:
-    """The state after `dt` (in the mechanism's clock) under constant rates: classical Runge-Kutta, order 4.
+    """The state after `dt` (in the mechanism's clock) under constant rates.
 
     Doses and readings lie on ends of steps, because whoever calls splits time there.
     """
-    h = dt / steps
+    return vector(mechanism.flow(state, action, dt, steps))
 
-    def slope(x: Float[Array, " s"]) -> Float[Array, " s"]:
-        return vector(mechanism.slope(x, action))
+
+def runge_kutta(
+    slope: Callable[[Float[Array, " s"]], Float[Array, " s"]],
+    state: Float[Array, " s"],
+    dt: Float[Array, ""],
+    steps: int,
+) -> Float[Array, " s"]:
+    """The state after `dt` of x' = slope(x): the classical method of order 4."""
+    h = dt / steps
 
     def body(x: Float[Array, " s"], _: None) -> tuple[Float[Array, " s"], None]:
         a = slope(x)

@@ -255,8 +255,9 @@ def fingerprint(declared: Declared) -> str:
     """What a declared mechanism computes, as text: the same for the same equations, starts and names."""
     m = declared.mechanism
     state, action, reading = (jnp.ones(len(names)) for names in (m.states, m.actions, m.channels))
-    calls = ((m.slope, state, action), (m.impulse, state, action), (m.read, state), (m.start, reading))
+    calls = [(m.slope, state, action), (m.impulse, state, action), (m.read, state), (m.start, reading)]
+    calls += [(lambda x, a: m.flow(x, a, 1.0, 1), state, action)]
     traced = [jax.make_jaxpr(lambda *x, method=method: vector(method(*x)))(*args) for method, *args in calls]
-    names = (m.clock, m.states, m.channels, m.actions, declared.channels, declared.actions, declared.batch)
+    names = (m.clock, m.states, m.channels, m.actions, m.exact, declared.channels, declared.actions, declared.batch)
     values = [(n, p, float(jnp.asarray(getattr(m, n)))) for n, p in parameters(m).items()]
     return "\n".join(map(str, (type(m).__name__, *names, *values, *traced)))

@@ -21,6 +21,7 @@ from biowm.core.spec import WorldSpec, spec_to_json
 from biowm.core.world import World
 from biowm.models.blend import blend
 from biowm.models.candidate import Candidate, Material, material
+from biowm.models.trunks.mechanism_fit import named
 from biowm.models.trunks.mechanism_found import summary
 
 from .calibrate import Calibration, calibrate
@@ -72,6 +73,7 @@ def fit_paths(
         return calibrate(spec, scale, held.asked, mixture(held.draws, weights), n_horizons)
 
     wanted = {c.name for c in candidates if c.is_rule} | set(race.weights()) | set(dict(race.rules_free))
+    wanted |= set() if mechanism is None else {named(mechanism)}  # what was found of its parameters is asked for
     members = _fit_members([c for c in candidates if c.name in wanted], held.kept, tell, 0.75, 0.15)
     world = blend(spec, members, race.weights())
     whole = {name: members[name] for name in race.weights()}

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from tests.support.burden import Burden, burden_world
 from tests.support.tiny import SPEC, tiny_cohort, tiny_material
 
@@ -24,10 +25,13 @@ from biowm.core.spec import Channel, Trait, WorldSpec
 from biowm.models.candidate import material
 from biowm.models.trunks import mechanism_fit
 from biowm.models.trunks.mechanism import Mechanistic, Notes
-from biowm.models.trunks.mechanism_fit import EDGE, Fit, edges, first_values, fit_mechanism
+from biowm.models.trunks.mechanism_climb import EDGE
+from biowm.models.trunks.mechanism_fit import Fit, edges, first_values, fit_mechanism
 from biowm.models.trunks.mechanism_found import estimates, summary
 from biowm.models.trunks.mechanism_futures import fit_futures
+from biowm.models.trunks.mechanism_marginal import marginal
 from biowm.models.trunks.mechanism_start import accurate, blank
+from biowm.models.trunks.mechanism_walk import walk_of
 
 pytestmark = pytest.mark.slow
 
@@ -98,11 +102,39 @@ def test_the_filter_is_the_dense_posterior(climbing: Mechanistic):
     np.testing.assert_allclose(belief.P, F @ F.T - F @ A.T @ np.linalg.solve(K, A @ F.T), atol=2e-4)
 
 
+def test_the_marginal_likelihood_of_a_linear_mechanism_is_the_dense_one(climbing: Mechanistic):
+    """Shifts, start and wandering integrated at once in double precision, wherever the mechanism is linearised."""
+    world, paths = climbing, climbers()[0]
+    walk = jax.tree.map(lambda leaf: leaf[0], walk_of(LINE, take(paths, [1]))[0])
+    t = np.cumsum(np.asarray(walk.dt, np.float64))[:10]
+    z = (np.asarray(walk.x)[:10, 0] - float(world.frame.scale.mean[0])) / float(world.frame.scale.sd[0])
+    unit = float(parameters(Climb)["speed"].value(jnp.asarray(1.0)))
+    slope, t = unit / float(world.frame.scale.sd[0]), t - t[0]
+    own = float(world.mechanism.speed) / unit + float(world.shift[1, 0])  # type: ignore[attr-defined]
+    wandered = float(world.drift[0]) ** 2 * np.minimum.outer(t, t)
+    K = (slope * float(world.sd[0])) ** 2 * np.outer(t, t) + float(world.frame.start_sd[0]) ** 2 + wandered
+    K += float(world.noise[0]) ** 2 * np.eye(10)
+    dense = multivariate_normal(float(world.frame.start_mean[0]) + slope * own * t, K).logpdf(z)
+    found = eqx.filter_jit(jax.vmap(marginal, (None, None, 0, None)))
+    value, shifts = found(world, walk, jnp.array([[0.0], [0.8]]), jnp.asarray(False))
+    np.testing.assert_allclose(value, dense, atol=2e-3)
+    path = jax.tree.map(lambda leaf: leaf[1], paths)
+    belief = at(eqx.filter_jit(assimilate)(world, path), -1)
+    np.testing.assert_allclose(shifts.m[:, 0], belief.m[0], atol=1e-3)
+
+
+def test_shrinkage_is_how_much_less_the_subjects_own_values_vary(climbing: Mechanistic):
+    beliefs = eqx.filter_jit(jax.vmap(lambda path: at(assimilate(climbing, path), -1).m[0]))(climbers()[0])
+    centre = np.asarray(climbing.shift)[np.arange(60) % 4, 0]
+    own = float(np.std(beliefs - centre)) / float(climbing.sd[0])
+    np.testing.assert_allclose(climbing.shrinkage, 1 - own, atol=0.05)
+
+
 @pytest.mark.slow
 def test_batches_that_cannot_be_gone_on_from_leave_what_held_before(
     climbing: Mechanistic, monkeypatch: pytest.MonkeyPatch
 ):
-    climb, seen = mechanism_fit._climb, []
+    climb, seen = mechanism_fit.climb, []
 
     def once(base, walk, start, flat):
         if seen:
@@ -113,11 +145,11 @@ def test_batches_that_cannot_be_gone_on_from_leave_what_held_before(
     paths, _ = climbers()
     ready = material(LINE, paths, 1.0, 5.0)
     wiring = wire(Declared(Climb(), batch="site"), LINE)
-    monkeypatch.setattr(mechanism_fit, "_climb", once)
+    monkeypatch.setattr(mechanism_fit, "climb", once)
     world = fit_mechanism(LINE, ready.frame, paths, Climb(), wiring)
     assert "no likelihood: left as before" in world.notes[-1]
     np.testing.assert_array_equal(np.nan_to_num(world.shift), 0.0)  # the first round knows no batch
-    np.testing.assert_allclose(np.log(world.sd), seen[0][0][1:2], rtol=1e-5)
+    np.testing.assert_allclose(np.log(world.sd), seen[0].flat[1:2], rtol=1e-5)
     with pytest.raises(BadInput, match="no number"):  # nothing held before the first
         fit_mechanism(LINE, ready.frame, paths, Climb(), wiring)
 
@@ -288,7 +320,7 @@ def test_intervals_of_recovered_parameters_cover():
 
 
 def test_what_was_found_is_told_in_units_and_keeps_to_the_bounds():
-    world = eqx.tree_at(lambda w: w.doubt, burden_world(), jnp.full(3, 40.0))
+    world = eqx.tree_at(lambda w: w.doubt, burden_world(), replace_fn=lambda a: jnp.full_like(a, 40.0))
     found = {e.name: e for e in estimates(world)}
     assert (found["kick"].unit, found["kick"].subjects) == ("1/mg", None)
     bounds = found["effect"].interval or (np.nan, np.nan)

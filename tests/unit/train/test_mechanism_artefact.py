@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -10,14 +11,15 @@ import jax
 import numpy as np
 import pytest
 from tests.support.burden import Burden, burden_world
-from tests.support.tiny import SPEC
+from tests.support.tiny import SPEC, tiny_cohort
 
 from biowm.core import registry
 from biowm.core.errors import BadInput
 from biowm.core.mechanism_units import Declared
+from biowm.evaluate.reports.folder import write_reports
 from biowm.train.candidates import entrants
 from biowm.train.checkpoint import load_fitted, save_fitted
-from biowm.train.fitted import Fitted
+from biowm.train.fitted import Cohort, Fitted
 
 
 class Unnamed(Burden):
@@ -54,3 +56,34 @@ def test_a_declared_mechanism_runs_beside_all_others():
     names = [c.name for c in entrants(SPEC, Declared(Burden()))]
     assert names[:2] == ["mechanism(test-burden)", "mechanism(test-burden) + kernel"]
     assert names[2:] == [c.name for c in entrants()]
+
+
+def test_what_was_found_is_written_beside_the_report(fitted: Fitted, tmp_path: Path):
+    """Every parameter and the check of the population; nothing where no equations run, also of an earlier fit."""
+    cohort = Cohort(tuple(map(str, range(60))), tiny_cohort(60, 10), ("train",) * 50 + ("test",) * 10, (0.0,) * 60)
+    whole = dataclasses.replace(with_world(fitted, burden_world()), cohort=cohort)
+    write_reports(whole, [], tmp_path, seed=0)
+    rows = {r["parameter"]: r for r in csv.DictReader((tmp_path / "parameters.csv").read_text().splitlines())}
+    checked = list(csv.DictReader((tmp_path / "vpc.csv").read_text().splitlines()))
+    page = (tmp_path / "report.html").read_text()
+    assert "60 subjects (10 of them held out" in page
+    assert {(r["model"], r["channel"]) for r in checked} == {("mechanism(test-burden)", "burden")}
+    assert (tmp_path / "vpc.png").read_bytes().startswith(b"\x89PNG")
+    write_reports(fitted, [], tmp_path, seed=0)
+    assert not [name for name in ("parameters.csv", "vpc.csv", "vpc.png") if (tmp_path / name).exists()]
+    growth, effect, kick, noise = (rows[n] for n in ("growth", "effect", "kick", "noise of burden"))
+    assert {r["model"] for r in rows.values()} == {"mechanism(test-burden)"}
+    assert (growth["unit"], growth["scale"], effect["scale"], noise["scale"]) == ("1/d", "value", "log", "log")
+    assert float(effect["low95"]) < 0.15 < float(effect["high95"])
+    # Normal on the logarithm: the interval is that of the standard error, which is itself in the unit.
+    spread = 1.96 * float(effect["standard_error"]) / float(effect["estimate"])
+    np.testing.assert_allclose(np.log(float(effect["high95"]) / float(effect["estimate"])), spread, rtol=1e-3)
+    np.testing.assert_allclose(np.sqrt(float(growth["between_subject_variance"])), 0.03, atol=0.015)
+    # The variance is in (1/d)^2: its relative error is twice that of the sd, whatever the unit.
+    world = burden_world()
+    relative = float(growth["variance_standard_error"]) / float(growth["between_subject_variance"])
+    np.testing.assert_allclose(relative, 2 * float(world.doubt[3]), rtol=1e-4)
+    assert 0 < float(growth["shrinkage"]) < 1
+    assert (kick["between_subject_variance"], kick["shrinkage"], growth["between_batch_variance"]) == ("", "", "")
+    link = float(world.noise[0] * world.frame.scale.sd[0])
+    np.testing.assert_allclose(float(noise["estimate"]), link, rtol=1e-4)

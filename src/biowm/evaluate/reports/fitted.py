@@ -13,6 +13,8 @@ from biowm.core.schedule import Schedule, schedule
 from biowm.models.trunks.mechanism_found import equations_in, estimates
 from biowm.train.fitted import Fitted
 
+from ..predictive_check import PredictiveCheck
+from .checks import checks_figure, told
 from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory, verdict
 from .html import Cell, Section, Table, by_horizon, page
 from .stage import printed
@@ -31,7 +33,7 @@ class Example:
     plan: Schedule
 
 
-def fit_report(fitted: Fitted, examples: Sequence[Example]) -> str:
+def fit_report(fitted: Fitted, examples: Sequence[Example], checks: Sequence[PredictiveCheck] = ()) -> str:
     """The self-contained HTML page that `biowm fit` leaves behind."""
     race = fitted.race
     weights = ", ".join(f"{name} {100 * w:.0f} %" for name, w in race.weights().items())
@@ -50,6 +52,7 @@ def fit_report(fitted: Fitted, examples: Sequence[Example]) -> str:
             "Lower is better; bars are 95 % intervals over subjects.",
         ),
         *_equations(fitted),
+        *[_check(fitted, check) for check in checks],
         *_trust(fitted),
         *[_example(e) for e in examples],
         _support(fitted),
@@ -87,6 +90,12 @@ def _equations(fitted: Fitted) -> list[Section]:
             what = "Population values found on training subjects; intervals take the equations as true."
             sections.append(Section(f"Equations: {name}", (what, *world.notes), table=table))
     return sections
+
+
+def _check(fitted: Fitted, check: PredictiveCheck) -> Section:
+    figure = to_svg(checks_figure(fitted.spec, [check]))
+    caption = "Lines: observed percentiles; bands: 95 % of simulated trials, dashes their medians; rings are outside."
+    return Section(f"Visual predictive check: {check.model}", told(fitted.spec, check), figure, caption)
 
 
 def _trust(fitted: Fitted) -> list[Section]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path as File
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -68,8 +68,8 @@ def to_svg(figure: Figure) -> str:
 
 
 @styled
-def save_png(figure: Figure, file: File) -> None:
-    """Write the picture to a PNG file, 160 dots an inch, on white paper."""
+def save_png(figure: Figure, file: File | IO[bytes]) -> None:
+    """Write the picture as PNG, 160 dots an inch, on white paper."""
     figure.savefig(file, format="png", dpi=160)
 
 

@@ -2,9 +2,9 @@
 
 What is believed of a subject is one normal vector: the shifts of its parameters (prior: what varies among training
 subjects), its states (by the link of the channel of their name, else by their logarithm, unless signed) and, for
-channels that the mechanism does not read, their level, which wanders. The states move by the equations and by noise;
-readings have noise of their own. The belief is updated by an extended Kalman filter, which is exact where equations
-are linear in these coordinates.
+channels that the mechanism does not read, their level, which wanders. The states move by the equations and, unless
+the mechanism is exact, by noise; readings have noise of their own, and one below the limit of quantification says only
+that. The belief is updated by an extended Kalman filter, exact where equations are linear in these coordinates.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
 from ..tracker import Frame
+from .mechanism_filter import FREE, WILD, Normal, absorb, carry, root
 
 _NOTHING = 1e-6  # of a state's usual size: added to states that are not negative, so that none has a logarithm
 
 _FAR = 20.0  # e-folds from its usual size that a state may be
-_WILD = 2.5  # a reading this many sd off moves the states, and the shifts no further
+_SAME = 1e-6  # of a limit: a reading as near to it is at it
 
 
 class Notes(tuple[str, ...]):
@@ -61,10 +62,11 @@ class Mechanistic(World):
     """A mechanism as a world (see the module).
 
     `size` is the usual size of each state. `sd` are the spreads of the shifts, `shift` those of the batches (NaN of
-    one that nobody was trained on), `between` their spread among batches; `drift` is the sd of the noise of states and
-    idle channels over one spacing, `noise` that of readings (standardised link space); `doubt` is the standard error of
-    the parameters (unbounded scale; NaN where the fit gives none). `substeps` steps of the solver make one step of the
-    world. `notes` say what was odd.
+    one that nobody was trained on), `between` their spread among batches; `drift` is the sd of the noise of states
+    (unless the mechanism is exact) and idle channels over one spacing, `noise` that of readings (standardised link
+    space). `doubt` are the standard errors of the parameters (unbounded scale) and of the logarithms of `sd`, `drift`
+    and `noise`; `shrinkage` says by how much the training subjects' own shifts vary less than `sd` (both NaN where the
+    fit gives none). `substeps` steps of the solver make one step of the world. `notes` say what was odd.
     """
 
     spec: WorldSpec = eqx.field(static=True)
@@ -81,18 +83,30 @@ class Mechanistic(World):
     between: Float[Array, " e"]
     drift: Float[Array, " k"]
     noise: Float[Array, " d"]
-    doubt: Float[Array, " p"]
+    doubt: Float[Array, " h"]
+    shrinkage: Float[Array, " e"]
 
     def begin(self, traits: Float[Array, " s"]) -> MechanismBelief:
         """The prior through the start: usual readings, shifts of the batch (of an unknown one: 0, and wider)."""
+        centre, spread = self.expected(traits)
+        v, J = self.opening(centre, spread)
+        d = self.frame.start_mean.shape[0]
+        return MechanismBelief(jnp.zeros(()), v, J @ J.T, self.frame.start_mean, jnp.zeros(d, bool))
+
+    def expected(self, traits: Float[Array, " s"]) -> tuple[Float[Array, " e"], Float[Array, " e"]]:
+        """Mean and sd of the shifts of a new subject."""
         met = jnp.all(jnp.isfinite(self.shift), axis=1)
         member = jnp.where(met, jnp.nan_to_num(traits[self.wiring.batch[0] : self.wiring.batch[1]]), 0.0)
         known = jnp.sum(member)
         centre = member @ jnp.where(met[:, None], self.shift, 0.0)
-        spread = jnp.sqrt(self.sd**2 + jnp.where(known > 0, 0.0, 1.0) * self.between**2)
-        e = centre.shape[0]
-        mean = jnp.concatenate([centre, self.frame.start_mean])
-        sd = jnp.concatenate([spread, self.frame.start_sd])
+        return centre, jnp.sqrt(self.sd**2 + jnp.where(known > 0, 0.0, 1.0) * self.between**2)
+
+    def opening(
+        self, shifts: Float[Array, " e"], spread: Float[Array, " e"]
+    ) -> tuple[Float[Array, " n"], Float[Array, "n k"]]:
+        """What is believed at the start with these shifts, and its change by one sd of each and of the reading."""
+        mean = jnp.concatenate([shifts, self.frame.start_mean])
+        sd, e = jnp.concatenate([spread, self.frame.start_sd]), shifts.shape[0]
 
         def start(v: Float[Array, " v"]) -> Float[Array, " n"]:
             x = jnp.stack([self.frame.scale.to_x(v[e:])[j] for j in self.wiring.channel]) * self.factors.channel
@@ -100,65 +114,55 @@ class Mechanistic(World):
             return jnp.concatenate([v[:e], states, *(v[e + j][None] for j in self._idle())])
 
         # Differences over one sd, not slopes: where the usual reading is about nothing, a logarithm has no slope.
-        J = 0.5 * jax.vmap(lambda way: start(mean + way) - start(mean - way))(jnp.diag(sd)).T
-        d = self.frame.start_mean.shape[0]
-        return MechanismBelief(jnp.zeros(()), start(mean), J @ J.T, self.frame.start_mean, jnp.zeros(d, bool))
+        return start(mean), 0.5 * jax.vmap(lambda way: start(mean + way) - start(mean - way))(jnp.diag(sd)).T
 
     def predict(self, belief: MechanismBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MechanismBelief:
         def move(w: Float[Array, " n"]) -> Float[Array, " n"]:
-            return self._move(w, action, dt)
+            return self.moved(w, action, dt)
 
         J = jax.jacfwd(move)(belief.m)
-        P = _carry(J, belief.P) + jnp.diag(self._drift(dt) ** 2)
+        P = carry(J, belief.P) + jnp.diag(self.wander(dt) ** 2)
         return MechanismBelief(belief.t + dt, move(belief.m), P, belief.last, jnp.zeros_like(belief.now))
 
     def update(self, belief: MechanismBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> MechanismBelief:
-        return self.assimilate(belief, reading, mask)[0]
-
-    def assimilate(
-        self, belief: MechanismBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]
-    ) -> tuple[MechanismBelief, Float[Array, " d"]]:
-        """The updated belief, and the log density (standardised link space) of each reading given those before."""
-        z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
+        z, below = self.told(reading, mask)
         H, level = jax.jacfwd(self.level_of)(belief.m), self.level_of(belief.m)
-        m, P, scores = belief.m, belief.P, []
+        own = jnp.arange(belief.m.shape[0]) < self.sd.shape[0]
+        now = Normal(belief.m, belief.P)
         for j in range(z.shape[0]):  # one reading after the other, all about the same point
-            h, r = H[j], self.noise[j]
-            miss = z[j] - level[j] - jnp.sum(h * (m - belief.m))
-            cover = jnp.sum(P * h[None, :], axis=1)
-            s = jnp.sum(h * cover) + r * r
-            gain = jnp.where(mask[j], 1.0, 0.0) * cover / s
-            tame = jnp.clip(miss, -_WILD * jnp.sqrt(s), _WILD * jnp.sqrt(s))
-            m = m + gain * jnp.where(jnp.arange(m.shape[0]) < self.sd.shape[0], tame, miss)
-            P = _carry(jnp.eye(m.shape[0]) - gain[:, None] * h[None, :], P) + r * r * gain[:, None] * gain[None, :]
-            scores.append(jnp.where(mask[j], _log_score(miss, s), 0.0))
-        after = MechanismBelief(belief.t, m, P, jnp.where(mask, z, belief.last), belief.now | mask)
-        return after, jnp.stack(scores)
+            off = z[j] - level[j] + jnp.sum(H[j] * belief.m)
+            read = absorb(now, H[j], off, self.noise[j], below[j], jnp.where(own, WILD, FREE))[0]
+            now = jax.tree.map(lambda new, old, j=j: jnp.where(mask[j], new, old), read, now)
+        return MechanismBelief(belief.t, now.m, now.P, jnp.where(mask, z, belief.last), belief.now | mask)
+
+    def told(
+        self, reading: Float[Array, " d"], mask: Bool[Array, " d"]
+    ) -> tuple[Float[Array, " d"], Bool[Array, " d"]]:
+        """Readings in standardised link space, and which say only that the truth is below (the limit is then given)."""
+        limit = jnp.asarray([-jnp.inf if c.lloq is None else c.lloq for c in self.spec.channels])
+        below = mask & (reading <= limit + _SAME * jnp.abs(jnp.where(jnp.isfinite(limit), limit, 0.0)))
+        return self.frame.scale.to_z(jnp.where(below, limit, jnp.where(mask, reading, 1.0))), below
 
     def draw(self, belief: MechanismBelief, *, key: PRNGKeyArray) -> MechanismState:
         k_state, k_read = jax.random.split(key)
-        w = belief.m + _root(belief.P) @ jax.random.normal(k_state, belief.m.shape)
+        w = belief.m + root(belief.P) @ jax.random.normal(k_state, belief.m.shape)
         return MechanismState(belief.t, w, jnp.where(belief.now, belief.last, self._reading(w, k_read)))
 
     def step(
         self, state: MechanismState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
     ) -> MechanismState:
         k_move, k_read = jax.random.split(key)
-        w = self._move(state.w, action, dt) + self._drift(dt) * jax.random.normal(k_move, state.w.shape)
+        w = self.moved(state.w, action, dt) + self.wander(dt) * jax.random.normal(k_move, state.w.shape)
         return MechanismState(state.t + dt, w, self._reading(w, k_read))
 
     def impulse(self, state, dose: Float[Array, " a"]):
-        given = self.given(dose)
-
         def jump(w: Float[Array, " n"]) -> Float[Array, " n"]:
-            e, s = self._sizes()
-            after = vector(self.own(w[:e]).impulse(self.amounts(w[e : e + s]), given))
-            return jnp.where(jnp.any(given != 0), jnp.concatenate([w[:e], self._coordinates(after), w[e + s :]]), w)
+            return self.struck(w, dose)
 
         if isinstance(state, MechanismState):
             return eqx.tree_at(lambda x: x.w, state, jump(state.w))
         J = jax.jacfwd(jump)(state.m)
-        return eqx.tree_at(lambda b: (b.m, b.P), state, (jump(state.m), _carry(J, state.P)))
+        return eqx.tree_at(lambda b: (b.m, b.P), state, (jump(state.m), carry(J, state.P)))
 
     def observe(self, state: MechanismState) -> Observation:
         value = self.frame.scale.to_x(state.shown)
@@ -231,17 +235,23 @@ class Mechanistic(World):
             return jnp.zeros(0)
         return jnp.stack([jnp.zeros(()) if a < 0 else action[a] for a in self.wiring.action]) * self.factors.action
 
-    def _move(self, w: Float[Array, " n"], action: Float[Array, " a"], dt: Float[Array, ""]) -> Float[Array, " n"]:
+    def struck(self, w: Float[Array, " n"], dose: Float[Array, " a"]) -> Float[Array, " n"]:
+        """A value of what is believed, just after boluses."""
+        given, (e, s) = self.given(dose), self._sizes()
+        after = vector(self.own(w[:e]).impulse(self.amounts(w[e : e + s]), given))
+        return jnp.where(jnp.any(given != 0), jnp.concatenate([w[:e], self._coordinates(after), w[e + s :]]), w)
+
+    def moved(self, w: Float[Array, " n"], action: Float[Array, " a"], dt: Float[Array, ""]) -> Float[Array, " n"]:
+        """A value of what is believed, after `dt` under constant rates and without noise."""
         e, s = self._sizes()
         start = self.amounts(w[e : e + s])
         end = solve(self.own(w[:e]), start, self.given(action), dt * self.factors.clock, self.substeps)
         return jnp.concatenate([w[:e], self._coordinates(end), w[e + s :]])
 
-    def _drift(self, dt: Float[Array, ""]) -> Float[Array, " n"]:
-        """The sd of the noise of `dt`: shifts have none."""
-        return jnp.concatenate(
-            [jnp.zeros(self.sd.shape[0]), self.drift * jnp.sqrt(jnp.maximum(dt / self.spacing, 1e-6))]
-        )
+    def wander(self, dt: Float[Array, ""]) -> Float[Array, " n"]:
+        """The sd of the noise of `dt`: shifts have none, nor have states that are exact."""
+        calm = jnp.zeros(sum(self._sizes()) + len(self._idle()) - self.drift.shape[0])
+        return jnp.concatenate([calm, self.drift * jnp.sqrt(jnp.maximum(dt / self.spacing, 1e-6))])
 
     def levels(self, mechanism: Mechanism, amounts: Float[Array, " s"], idle: Float[Array, " k"]) -> Float[Array, " d"]:
         """What all channels would read without noise (standardised link space); idle ones are at their own level."""
@@ -257,25 +267,3 @@ class Mechanistic(World):
     def _reading(self, w: Float[Array, " n"], key: PRNGKeyArray) -> Float[Array, " d"]:
         z = self.level_of(w) + self.noise * jax.random.normal(key, self.noise.shape)
         return jnp.clip(z, self.frame.scale.lowest, self.frame.scale.highest)
-
-
-def _carry(J: Float[Array, "n n"], P: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """J P J': by sums, because XLA runs many small products of matrices slowly."""
-    half = jnp.sum(J[:, :, None] * P[None, :, :], axis=1)
-    return jnp.sum(half[:, None, :] * J[None, :, :], axis=2)
-
-
-def _log_score(miss: Float[Array, ""], s: Float[Array, ""]) -> Float[Array, ""]:
-    """Log density of Student's t with 4 degrees of freedom and squared scale `s`: what is fitted by."""
-    return jnp.log(0.375) - 0.5 * jnp.log(s) - 2.5 * jnp.log1p(miss * miss / (4 * s))
-
-
-def _root(P: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """A lower root of a covariance (Cholesky without LAPACK, see docs/findings.md); directions of no spread are 0."""
-    columns, rest = [], P
-    for j in range(P.shape[0]):
-        spread = rest[j, j]
-        column = jnp.where(spread > 1e-12, rest[:, j] / jnp.sqrt(jnp.maximum(spread, 1e-12)), 0.0)
-        columns.append(column)
-        rest = rest - jnp.outer(column, column)
-    return jnp.stack(columns, axis=1)

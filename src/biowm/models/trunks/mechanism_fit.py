@@ -1,64 +1,39 @@
-"""Fitting a mechanism: what all subjects share by the filter's likelihood and its gradient, batches by EM.
+"""Fitting a mechanism: what all subjects share by the likelihood of their readings, batches by EM.
 
-Gradients are taken subject by subject: the sum of their outer products is the information in the data (Berndt, Hall,
-Hall and Hausman 1974). All that is unbounded has a prior, also the spreads of shifts: none is ever fitted freely.
+All that is unbounded has a prior, also the spreads of shifts: none is ever fitted freely.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-from scipy.optimize import minimize
+from jaxtyping import Float
 
 from biowm.core import registry
-from biowm.core.buckets import bucket
 from biowm.core.errors import BadInput
-from biowm.core.mechanism import Mechanism, parameters, with_parameters
+from biowm.core.mechanism import Mechanism, parameters
 from biowm.core.mechanism_units import Declared, Wiring, wire
-from biowm.core.path import Path, take
-from biowm.core.schedule import between
+from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
 
 from ..candidate import Candidate
 from ..tracker import Frame
 from .mechanism import Mechanistic, Notes
+from .mechanism_climb import EDGE, Free, at, climb, flattened, split
 from .mechanism_start import accurate, blank
+from .mechanism_walk import Walk, gaps_of, walk_of
 
-MOST_TIMES, MOST_READINGS = 96, 4096  # of a subject, and of all: more subjects where they are read less often
-EDGE = 6.0  # how far a parameter may go from its start, on the unbounded scale (a factor of 400 above a bound)
-_ROUNDS, _STEPS = 3, 100
+_ROUNDS = 3
 _FIRST = tuple(float(np.log(v)) for v in (0.4, 0.15, 0.2))  # of shifts, drift and noise (see Free)
 _WIDE = float(np.log(2.5))  # the search begins with wide shifts: from narrow ones it can end where drift explains all
-_PRIOR_SD = (3.0, 0.7, 1.0, 1.0)  # about the start
-
-
-class Free(NamedTuple):
-    """What is fitted, unbounded: parameters, and logarithms of the sd of shifts, of drift and of noise."""
-
-    theta: Float[Array, " p"]
-    sd: Float[Array, " e"]
-    drift: Float[Array, " k"]
-    noise: Float[Array, " d"]
 
 
 Fit = Callable[[WorldSpec, Frame, Path, Mechanism, Wiring], Mechanistic]
-
-
-class Walk(NamedTuple):
-    """Training paths as the filter walks them: gap, rates and doses before each reading, the reading, the traits."""
-
-    dt: Float[Array, "*b t"]
-    rate: Float[Array, "*b t a"]
-    bolus: Float[Array, "*b t a"]
-    x: Float[Array, "*b t d"]
-    traits: Float[Array, "*b s"]
 
 
 def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiring: Wiring) -> Mechanistic:
@@ -75,102 +50,39 @@ def fit_mechanism(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechani
     levels = base.shift.shape[0]
     if levels and by_batch.any():
         base = eqx.tree_at(lambda w: w.between, base, jnp.asarray(np.where(by_batch, 0.4, 0.0), jnp.float32))
-    flat, notes = _flat(start._replace(sd=start.sd + _WIDE)), ()
-    information, kept = np.empty((0, 0)), None
+    flat, kept, notes = flattened(start._replace(sd=start.sd + _WIDE)), None, ()
     for _ in range(_ROUNDS if levels and by_batch.any() else 1):
         try:
-            flat, information, shifts, notes = _climb(base, walk, start, flat)
+            found = climb(base, walk, start, flat)
         except BadInput:
             if kept is None:
                 raise
-            (base, flat), notes = kept, (*notes, "with the batches' own shifts there was no likelihood: left as before")
+            base, flat, found = kept
+            notes = ("with the batches' own shifts there was no likelihood: left as before",)
             break
-        kept = base, flat
-        base = _batches(at(base, _split(flat, start)), walk, shifts[:count], by_batch)
+        flat, kept = found.flat, (base, found.flat, found)
+        off = found.shifts - np.asarray(jax.vmap(lambda traits, w=base: w.expected(traits)[0])(walk.traits))
+        base = _batches(at(base, split(flat, start)), walk, found.shifts[:count], by_batch)
         flat, base = _centred(flat, base)
-    world = at(base, _split(flat, start))
-    doubt = np.sqrt(np.diag(np.linalg.inv(information)))[: len(start.theta)]
-    notes = (*notes, *edges(world, start, flat))
-    return dataclasses.replace(accurate(world, *gaps), doubt=jnp.asarray(doubt, jnp.float32), notes=Notes(notes))
+    world = at(base, split(flat, start))
+    notes = (*found.notes, *notes, *edges(world, start, flat))
+    shrinkage = 1 - np.std(off[:count], axis=0) / np.asarray(world.sd, np.float64)
+    doubt = np.sqrt(np.diag(found.covariance))
+    told = (jnp.asarray(a, jnp.float32) for a in (doubt, shrinkage))
+    world = eqx.tree_at(lambda w: (w.doubt, w.shrinkage), accurate(world, *gaps), tuple(told))
+    return dataclasses.replace(world, notes=Notes(notes))
 
 
 def entrant(declared: Declared, spec: WorldSpec, fit: Fit = fit_mechanism, how: str = "") -> Candidate:
     """The candidate of a declared mechanism, fitted by `fit` (said in its name as `how`); BadInput if it cannot run."""
-    wiring, kind = wire(declared, spec), type(declared.mechanism)
-    name = f"mechanism({', '.join(filter(None, (registry.name_of(kind) or kind.__name__, how)))})"
-    return Candidate(name, False, lambda m: fit(m.spec, m.frame, m.paths, declared.mechanism, wiring))
+    wiring = wire(declared, spec)
+    return Candidate(named(declared, how), False, lambda m: fit(m.spec, m.frame, m.paths, declared.mechanism, wiring))
 
 
-def valued(mechanism: Mechanism, theta: Float[Array, " p"]) -> Mechanism:
-    """The mechanism with these values of its parameters (unbounded scale)."""
-    return with_parameters(mechanism, {n: p.value(theta[i]) for i, (n, p) in enumerate(parameters(mechanism).items())})
-
-
-def at(base: Mechanistic, free: Free) -> Mechanistic:
-    """The world with these values."""
-    values = (valued(base.mechanism, free.theta), jnp.exp(free.sd), jnp.exp(free.drift), jnp.exp(free.noise))
-    return eqx.tree_at(lambda w: (w.mechanism, w.sd, w.drift, w.noise), base, values)
-
-
-def score(world: Mechanistic, walk: Walk) -> tuple[Float[Array, ""], Float[Array, " e"]]:
-    """Log likelihood of one subject's readings, and the mean of its shifts after the last."""
-
-    def body(belief, now):
-        dt, rate, bolus, x = now
-        ahead = world.predict(world.impulse(belief, bolus), rate, dt)
-        belief = jax.tree.map(lambda a, b: jnp.where(dt > 0, a, b), ahead, belief)
-        mask = jnp.isfinite(x)
-        belief, gained = world.assimilate(belief, jnp.where(mask, x, 1.0), mask)
-        return belief, jnp.sum(gained)
-
-    end, gained = jax.lax.scan(body, world.begin(walk.traits), (walk.dt, walk.rate, walk.bolus, walk.x))
-    return jnp.sum(gained), end.m[: world.sd.shape[0]]
-
-
-@eqx.filter_jit
-def _scores(base: Mechanistic, flat: Float[Array, " h"], walk: Walk, like: Free) -> tuple[Array, Array, Array]:
-    """Per subject: log likelihood, its gradient by what is fitted, and the mean of the shifts."""
-
-    def one(flat: Array, walk: Walk) -> tuple[Array, tuple[Array, Array]]:
-        value, shifts = score(at(base, _split(flat, like)), walk)
-        return value, (value, shifts)
-
-    gradient, (value, shifts) = jax.vmap(jax.grad(one, has_aux=True), (None, 0))(flat, walk)
-    return value, gradient, shifts
-
-
-def _climb(
-    base: Mechanistic, walk: Walk, start: Free, flat: Float[np.ndarray, " h"]
-) -> tuple[Float[np.ndarray, " h"], Float[np.ndarray, "h h"], Float[np.ndarray, "b e"], tuple[str, ...]]:
-    """The best values found, the information there, each subject's shifts, and what went wrong on the way."""
-    centre = _flat(start)
-    precision = np.concatenate([np.full(len(a), 1 / sd**2) for a, sd in zip(start, _PRIOR_SD, strict=True)])
-    best: list = [np.inf]
-    broken: list[str] = []
-
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        found = _scores(base, jnp.asarray(flat, jnp.float32), walk, start)
-        value, gradient, shifts = (np.asarray(a, np.float64) for a in found)
-        loss = 0.5 * np.sum(precision * (flat - centre) ** 2) - value.sum()
-        slope = precision * (flat - centre) - gradient.sum(0)
-        bad = ~np.isfinite(slope)
-        if bad.any() or not np.isfinite(loss):
-            broken.extend(n for n, b in zip(_names(base, start), bad, strict=True) if b and n not in broken)
-            return 1e12, np.zeros_like(flat)  # the search turns back to where it was
-        if loss < best[0]:
-            best[:] = [loss, flat.copy(), gradient.T @ gradient + np.diag(precision), shifts]
-        return loss / len(value), slope / len(value)
-
-    reach = np.concatenate([np.full(len(a), EDGE if i == 0 else 4.0) for i, a in enumerate(start)])
-    limits = list(zip(centre - reach, centre + reach, strict=True))
-    minimize(objective, flat, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": _STEPS, "ftol": 1e-7})
-    if not np.isfinite(best[0]):
-        raise BadInput(
-            f"mechanism {type(base.mechanism).__name__}: found a gradient that is not a number for "
-            f"{', '.join(broken) or 'the likelihood'} at the start, expected equations that can be solved from there"
-        )
-    note = f"gradients of {', '.join(broken)} were not numbers for some values: the last good ones are kept"
-    return best[1], best[2], best[3], (note,) if broken else ()
+def named(declared: Declared, how: str = "") -> str:
+    """The name of the candidate of a declared mechanism."""
+    kind = type(declared.mechanism)
+    return f"mechanism({', '.join(filter(None, (registry.name_of(kind) or kind.__name__, how)))})"
 
 
 def _batches(world: Mechanistic, walk: Walk, shifts: Float[np.ndarray, "n e"], by_batch: np.ndarray) -> Mechanistic:
@@ -224,51 +136,3 @@ def first_values(base: Mechanistic) -> Free:
     sizes = (base.sd.shape[0], base.drift.shape[0], base.noise.shape[0])
     rest = (jnp.full(n, first, jnp.float32) for n, first in zip(sizes, _FIRST, strict=True))
     return Free(jnp.asarray(theta, jnp.float32), *rest)
-
-
-def _names(base: Mechanistic, start: Free) -> list[str]:
-    own = list(parameters(base.mechanism))
-    varying = [n for n, p in parameters(base.mechanism).items() if p.varies != "no"]
-    rest = [f"drift {i}" for i in range(len(start.drift))] + [f"noise of {c.name}" for c in base.spec.channels]
-    return own + [f"sd of {n}" for n in varying] + rest
-
-
-def _flat(free: Free) -> Float[np.ndarray, " h"]:
-    return np.concatenate([np.asarray(a, np.float64) for a in free])
-
-
-def _split(flat: Array | np.ndarray, like: Free) -> Free:
-    ends = np.cumsum([a.shape[0] for a in like])
-    flat = jnp.asarray(flat, jnp.float32)
-    return Free(*(flat[e - a.shape[0] : e] for e, a in zip(ends, like, strict=True)))
-
-
-def walk_of(spec: WorldSpec, paths: Path, most: int | None = None) -> tuple[Walk, int]:
-    """Some of the subjects (all, where they are few), padded with unread ones; how many they are."""
-    most = MOST_READINGS // min(paths.t.shape[1], MOST_TIMES) if most is None else most
-    chosen = np.random.default_rng(0).permutation(paths.t.shape[0])[:most]
-    padded = np.concatenate([chosen, np.repeat(chosen[-1:], bucket(len(chosen)) - len(chosen))])
-    some = take(paths, padded)
-    x = np.array(some.x, np.float32)
-    x[len(chosen) :] = np.nan
-    dt, rate, bolus = (a[:, :MOST_TIMES] for a in _intervals(some, len(spec.actions)))
-    return Walk(dt, rate, bolus, jnp.asarray(x[:, :MOST_TIMES]), jnp.asarray(some.traits)), len(chosen)
-
-
-@eqx.filter_jit
-def _intervals(paths: Path, n_actions: int) -> tuple[Array, Array, Array]:
-    def one(path: Path) -> tuple[Array, Array, Array]:
-        before = jnp.concatenate([path.t[:1], path.t[:-1]])
-        rate, bolus = jax.vmap(lambda a, b: between(path.plan, a, b, n_actions))(before, path.t)
-        return path.t - before, rate, bolus
-
-    return jax.vmap(one)(paths)
-
-
-def gaps_of(walk: Walk, most: int = 256) -> tuple[Array, Array, Array]:
-    """Rates, lengths and first readings of some of the gaps."""
-    dt = np.asarray(walk.dt[:, 1:]).reshape(-1)
-    ahead = np.flatnonzero(dt > 0)
-    some = np.random.default_rng(0).choice(ahead, most)
-    rate, x = (np.asarray(a).reshape(dt.size, a.shape[-1])[some] for a in (walk.rate[:, 1:], walk.x[:, :-1]))
-    return jnp.asarray(rate), jnp.asarray(dt[some]), jnp.asarray(x)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from biowm.core.mechanism import parameters
@@ -17,14 +18,15 @@ from .mechanism import Mechanistic
 
 @dataclass(frozen=True)
 class Estimate:
-    """A parameter in its unit: the value, its 95 % interval, and the middle 68 % of subjects.
+    """A parameter in its unit: the value, its standard error and 95 % interval, and the middle 68 % of subjects.
 
-    `interval` is None where the fit gives none, `subjects` where all have the same value.
+    `error` and `interval` are None where the fit gives none, `subjects` where all have the same value.
     """
 
     name: str
     unit: str
     value: float
+    error: float | None
     interval: tuple[float, float] | None
     subjects: tuple[float, float] | None
 
@@ -49,9 +51,42 @@ def estimates(world: Mechanistic) -> tuple[Estimate, ...]:
         if p.varies != "no":
             subjects = around(jnp.hypot(world.sd[varying], world.between[varying]), 1.0)
             varying += 1
-        interval = around(world.doubt[i], 1.96) if jnp.isfinite(world.doubt[i]) else None
-        found.append(Estimate(name, p.unit, float(value), interval, subjects))
+        error = interval = None
+        if jnp.isfinite(world.doubt[i]):
+            error = abs(float(jax.grad(p.value)(p.free(value)) * world.doubt[i]))
+            interval = around(world.doubt[i], 1.96)
+        found.append(Estimate(name, p.unit, float(value), error, interval, subjects))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a parameter varies between subjects, on the unbounded scale (logarithm above a bound, logit between two).
+
+    `variance` is that of the subjects of one batch, `error` its standard error, `batches` that of what batches share.
+    `shrinkage` says how far the training subjects' own values are drawn to the mean: 1 - their sd / root of the
+    variance, 0 where their readings settle them.
+    """
+
+    variance: float
+    error: float
+    batches: float
+    shrinkage: float
+
+
+def spreads(world: Mechanistic) -> dict[str, Spread]:
+    """The spread of each parameter that varies; nothing where the fit says nothing of it.
+
+    Shrinkage as in Savic and Karlsson 2009, doi:10.1208/s12248-009-9133-0.
+    """
+    declared = parameters(world.mechanism)
+    kinds = [name for name, p in declared.items() if p.varies != "no"]
+    if not np.isfinite(world.shrinkage).all():
+        return {}
+    variance, batches = (np.square(np.asarray(a, float)) for a in (world.sd, world.between))
+    error = 2 * variance * np.asarray(world.doubt, float)[len(declared) :][: len(kinds)]  # of sd^2, by that of log sd
+    columns = (variance, error, batches, np.asarray(world.shrinkage, float))
+    return {name: Spread(*(float(c[i]) for c in columns)) for i, name in enumerate(kinds)}
 
 
 def summary(worlds: Mapping[str, PyTree]) -> dict[str, Any]:

@@ -31,8 +31,10 @@ from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
 from .mechanism import Mechanistic, Notes
-from .mechanism_fit import Walk, at, first_values, gaps_of, valued, walk_of
+from .mechanism_climb import at, valued
+from .mechanism_fit import first_values
 from .mechanism_start import accurate, blank
+from .mechanism_walk import Walk, gaps_of, walk_of
 
 _SUBJECTS, _STEPS, _RATE = 64, 200, 0.06
 _MISS = 0.25  # of the squared miss beside 1 - concordance
@@ -81,8 +83,8 @@ def fit_futures(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism
     met = jnp.maximum(jnp.sum(jnp.isfinite(shift), axis=0), 1).astype(jnp.float32)
     among = jnp.sqrt(jnp.nansum(shift**2, axis=0) / met)
     world = eqx.tree_at(lambda w: (w.shift, w.between), world, (shift, among))
-    unknown = jnp.full(len(start.theta), jnp.nan)
-    return dataclasses.replace(accurate(_spread(world, walk), *gaps), doubt=unknown, notes=Notes(notes))
+    unsaid = eqx.tree_at(lambda w: (w.doubt, w.shrinkage), replace_fn=lambda a: jnp.full_like(a, jnp.nan), pytree=world)
+    return dataclasses.replace(accurate(_spread(unsaid, walk), *gaps), notes=Notes(notes))
 
 
 def _underway(world: Mechanistic, steep: Bool[np.ndarray, " p"]) -> tuple[str, ...]:

@@ -33,8 +33,12 @@ def blank(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiri
     mechanism = with_parameters(mechanism, {n: jnp.asarray(getattr(mechanism, n), jnp.float32) for n in kinds})
     usual = jnp.asarray(typical[list(wiring.channel)], jnp.float32) * scale.channel
     size = np.abs(np.asarray(vector(mechanism.start(usual))))
+    if not size.any():
+        most = jnp.asarray([0.0 if a < 0 else top[a] for a in wiring.action], jnp.float32) * scale.action
+        size = _filled(mechanism, most, float(scale.clock) * frame.spacing)
     size = np.where(size > 0, size, size.max() if size.max() > 0 else 1.0)
     shifts, d = sum(p.varies != "no" for p in kinds.values()), len(spec.channels)
+    wandering = (0 if mechanism.exact else len(mechanism.states)) + d - len(set(wiring.channel))
     return Mechanistic(
         spec=spec,
         spacing=frame.spacing,
@@ -48,10 +52,18 @@ def blank(spec: WorldSpec, frame: Frame, paths: Path, mechanism: Mechanism, wiri
         sd=jnp.zeros(shifts),
         shift=jnp.zeros((wiring.batch[1] - wiring.batch[0], shifts)),
         between=jnp.zeros(shifts),
-        drift=jnp.zeros(len(mechanism.states) + d - len(set(wiring.channel))),
+        drift=jnp.zeros(wandering),
         noise=jnp.zeros(d),
-        doubt=jnp.zeros(len(kinds)),
+        doubt=jnp.zeros(len(kinds) + shifts + wandering + d),
+        shrinkage=jnp.zeros(shifts),
     )
+
+
+def _filled(mechanism: Mechanism, given: Float[Array, " a"], gap: float) -> Float[np.ndarray, " s"]:
+    """What doses (as boluses, and as rates for a usual gap) make of the states of a mechanism that begins empty."""
+    empty = jnp.zeros(len(mechanism.states))
+    filled = vector(mechanism.impulse(empty, given)) + vector(mechanism.slope(empty, given)) * gap
+    return np.abs(np.asarray(filled))
 
 
 def _declared(mechanism: Mechanism, paths: Path, clock: float) -> int:
@@ -95,7 +107,8 @@ def _change(
         begin = vector(
             world.mechanism.start(jnp.stack([values[j] for j in world.wiring.channel]) * world.factors.channel)
         )
-        given, idle = world.given(rate), jnp.zeros(world.drift.shape[0] - begin.shape[0])
+        begin = jnp.where(jnp.any(begin != 0), begin, world.size)  # from empty nothing moves: see how it does when full
+        given, idle = world.given(rate), jnp.zeros(x.shape[0] - len(set(world.wiring.channel)))
         ends = [solve(world.mechanism, begin, given, dt * world.factors.clock, k) for k in (steps, 2 * steps)]
         coarse, fine = (world.levels(world.mechanism, end, idle) for end in ends)
         return jnp.max(jnp.abs(coarse - fine))
