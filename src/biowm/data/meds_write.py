@@ -29,10 +29,15 @@ MARK = "SIMULATED"  # what the code of every simulated event begins with
 _MORE = ("simulated", "source_subject_id", "draw", "arm")
 
 
-def new_folder(root: Path) -> None:
-    """Make the folders of a MEDS data set. Raises BadInput where there is something already."""
+def check_free(root: Path) -> None:
+    """Raise BadInput where there is something already."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise fault("something there", "a new folder: nothing is written over", file=root)
+
+
+def new_folder(root: Path) -> None:
+    """Make the folders of a MEDS data set. Raises BadInput where there is something already."""
+    check_free(root)
     for name in ("data", "metadata"):
         (root / name).mkdir(parents=True, exist_ok=True)
 
