@@ -18,7 +18,7 @@ from .locate import natural
 from .meds_folder import open_folder, read_whole, schema_of, standard
 from .meds_keys import CODE, SUBJECT, TIME, VALUE
 from .meds_scan import STATIC, Scan, chunks
-from .meds_write import new_folder, write_metadata
+from .meds_write import check_free, new_folder, write_metadata
 from .tables import Repair
 
 _CALLED = {"value": VALUE, "patient_id": SUBJECT}  # columns of older versions and of reduced copies
@@ -62,29 +62,41 @@ def ingest(
     """
     found = Ingested()
     files = _sources(source, found)
-    new_folder(out)
-    total = sum(pq.read_metadata(file).num_rows for file in files)
-    buckets = max(1, math.ceil(total / _BUCKET))
-    with tempfile.TemporaryDirectory(dir=out, prefix=".unsorted-") as scratch:
-        parts = [Path(scratch) / f"{i}.parquet" for i in range(buckets)]
-        with ExitStack() as stack:
-            writers = [stack.enter_context(pq.ParquetWriter(part, _schema())) for part in parts]
-            for file in files:
-                for table in _mended(file, found):
-                    _deal(table, writers, found)
-                    progress(f"reading {file.name}", 0.6 * found.rows / max(total, 1))
+    check_free(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:  # all of it or nothing
+        staged, unsorted = Path(scratch) / "meds", Path(scratch) / "unsorted"
+        new_folder(staged)
+        unsorted.mkdir()
+        parts = _collect(files, unsorted, found, progress)
         for i, part in enumerate(parts):
-            progress("sorting", 0.6 + 0.3 * i / buckets)
-            _sort(part, out, found, source)
-    if not found.rows:
-        raise fault("no event", "at least one", file=source)
-    _metadata(source, out, found, licence, cite)
-    progress("checking", 0.9)
-    scan = Scan(open_folder(out), lambda code: False)
-    for _ in chunks(scan):
-        pass
+            progress("sorting", 0.6 + 0.3 * i / len(parts))
+            _sort(part, staged, found, source)
+        if not found.rows:
+            raise fault("no event", "at least one", file=source)
+        _metadata(source, staged, out.name, found, licence, cite)
+        progress("checking", 0.9)
+        scan = Scan(open_folder(staged), lambda code: False)
+        for _ in chunks(scan):
+            pass
+        staged.replace(out)
     found.subjects = len(scan.first)
     return found
+
+
+def _collect(
+    files: Sequence[Path], folder: Path, found: Ingested, progress: Callable[[str, float], None]
+) -> list[Path]:
+    """The mended rows of all files, those of one subject in one file of `folder`."""
+    total = sum(pq.read_metadata(file).num_rows for file in files)
+    parts = [folder / f"{i}.parquet" for i in range(max(1, math.ceil(total / _BUCKET)))]
+    with ExitStack() as stack:
+        writers = [stack.enter_context(pq.ParquetWriter(part, _schema())) for part in parts]
+        for file in files:
+            for table in _mended(file, found):
+                _deal(table, writers, found)
+                progress(f"reading {file.name}", 0.6 * found.rows / max(total, 1))
+    return parts
 
 
 def _schema() -> pa.Schema:
@@ -189,7 +201,7 @@ def _sort(part: Path, out: Path, found: Ingested, source: Path) -> None:
         found.shards += 1
 
 
-def _metadata(source: Path, out: Path, found: Ingested, licence: str | None, cite: str | None) -> None:
+def _metadata(source: Path, out: Path, name: str, found: Ingested, licence: str | None, cite: str | None) -> None:
     """Codes, description and splits: what the source has of them, and what is missing made."""
     meds, there = standard(), source / "metadata"
     file, known = there / "codes.parquet", []
@@ -202,4 +214,4 @@ def _metadata(source: Path, out: Path, found: Ingested, licence: str | None, cit
         pq.write_table(splits, out / "metadata" / "subject_splits.parquet")
     if not (there / "dataset.json").is_file():
         found.mend("metadata/dataset.json made, which was missing", 1, source)
-    write_metadata(out, [*known, *({CODE: code} for code in missing)], name=out.name, licence=licence, cite=cite)
+    write_metadata(out, [*known, *({CODE: code} for code in missing)], name=name, licence=licence, cite=cite)

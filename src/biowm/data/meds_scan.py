@@ -32,7 +32,7 @@ class Scan:
     """What a scan is after, and whom it has met: the shard and row at which each subject begins.
 
     `wanted` says whether a code is meant; `until` is the last microsecond that counts of each subject (others not at
-    all), None where all do; `share` of the rows is behind.
+    all), None where all do. `rows` were read so far, `later` of them wanted but after `until`.
     """
 
     folder: Folder
@@ -69,7 +69,7 @@ class _Last:
 
 
 def chunks(scan: Scan) -> Iterator[Table]:
-    """Tables of whole subjects (columns subject_id, time, code, numeric_value), some whole subjects at a time.
+    """The events kept, some whole subjects at a time, as tables of subject_id, time, code and numeric_value.
 
     Raises BadInput at a row that breaks the standard: a subject or a code missing, a time before the one above it, a
     subject in two places, a code that is not listed.

@@ -29,10 +29,15 @@ MARK = "SIMULATED"  # what the code of every simulated event begins with
 _MORE = ("simulated", "source_subject_id", "draw", "arm")
 
 
-def new_folder(root: Path) -> None:
-    """Make the folders of a MEDS data set. Raises BadInput where there is something already."""
+def check_free(root: Path) -> None:
+    """Raise BadInput where there is something already."""
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise fault("something there", "a new folder: nothing is written over", file=root)
+
+
+def new_folder(root: Path) -> None:
+    """Make the folders of a MEDS data set. Raises BadInput where there is something already."""
+    check_free(root)
     for name in ("data", "metadata"):
         (root / name).mkdir(parents=True, exist_ok=True)
 
@@ -124,9 +129,8 @@ def _rows(study: StudyConfig, forecast: Forecast, futures: Futures, codes: dict[
             marks.append((entry["stop"], stop, np.nan))
         pieces += [pd.DataFrame({"draw": draw, "t": t, "code": code, "value": v}) for t, code, v in marks]
     whole = pd.concat(pieces, ignore_index=True)
-    return whole.assign(
-        us=np.rint((whole["t"] + forecast.now) * units.factor(study.time.unit, MICROSECOND)).astype(int)
-    )
+    ahead = np.maximum(whole["t"].to_numpy(float), 0.0) * units.factor(study.time.unit, MICROSECOND)
+    return whole.assign(us=_moment(forecast.now, study.time.unit) + np.rint(ahead).astype(np.int64))
 
 
 def _called(name: str, codes: Codes, what: str, there: dict[str, dict[str, Any]]) -> str:
@@ -164,7 +168,7 @@ def _write_predictions(folder: Path, clock: str, forecasts: Sequence[Forecast]) 
         table = pa.table(
             {
                 SUBJECT: pa.array([int(f.subject) for f in forecasts], pa.int64()),
-                "prediction_time": pa.array([_us(f.now, clock) for f in forecasts], pa.int64()).cast(
+                "prediction_time": pa.array([_moment(f.now, clock) for f in forecasts], pa.int64()).cast(
                     pa.timestamp("us")
                 ),
                 "float_value": pa.array([float(f.futures.median[-1, j]) for f in forecasts], pa.float32()),
@@ -174,5 +178,6 @@ def _write_predictions(folder: Path, clock: str, forecasts: Sequence[Forecast]) 
         pq.write_table(table, folder / f"{first.spec.channels[j].name}@{first.times[-1]:g}{clock}.parquet")
 
 
-def _us(t: float, clock: str) -> int:
-    return round(t * units.factor(clock, MICROSECOND))
+def _moment(t: float, clock: str) -> int:
+    """A time of a path in microseconds since 1970, to the second: single precision knows it no better."""
+    return round(t * units.factor(clock, "s")) * 1_000_000

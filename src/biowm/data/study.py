@@ -126,6 +126,8 @@ def _of_folder(
     """A study of the events in a MEDS folder."""
     if not root.is_dir():
         raise fault("a file", "a MEDS folder: data/ with shards and metadata/", file=root)
+    if study.format not in (None, "meds"):
+        raise fault("a MEDS folder", f"a file (format: {study.format})", file=root)
     study = study.model_copy(update={"format": "meds"})
     meds_keys.agree(study, name)
     folder = meds_folder.open_folder(root)

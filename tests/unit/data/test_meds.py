@@ -320,3 +320,5 @@ def test_a_description_of_a_folder_survives_json(tmp_path):
 def test_a_file_that_is_no_folder(tmp_path):
     shard(tmp_path / "meds", ONE)
     assert "expected a MEDS folder" in fault(tmp_path, format="meds")
+    write(tmp_path / "other", ONE)
+    assert "found a MEDS folder, expected a file (format: csv)" in fault(tmp_path, table="other", format="csv")
