@@ -27,7 +27,10 @@ OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in biowm.envs.IDS 
 @pytest.mark.parametrize("name", [TUMOUR, *OTHERS])
 def test_an_environment_passes_gymnasiums_checks_and_has_a_data_sheet(name: str):
     check(make(name))
-    assert gymnasium.make(name).unwrapped.spec is not None
+    made = gymnasium.make(name)
+    seen, _ = made.reset(seed=0)
+    assert made.observation_space.contains(seen)
+    assert made.observation_space.contains(made.step(made.action_space.sample())[0])
     sheet = module.environments()[name]
     for part in (name, "Observation", "Action", "Reward", "Cost", 'info["cost"]', "terminated", "truncated", "Source"):
         assert part in sheet
