@@ -16,5 +16,4 @@ IDS = {
 
 for _id, _entry in IDS.items():
     if _id not in registry:
-        # Each ends its own episodes, and its action is checked where it is given.
-        register(_id, entry_point=_entry, disable_env_checker=True, order_enforce=True)
+        register(_id, entry_point=_entry)

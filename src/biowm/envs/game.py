@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from biowm.core.errors import BadInput
 from biowm.core.rollout import unroll
 from biowm.core.schedule import Schedule, between
 from biowm.core.spec import WorldSpec
@@ -107,8 +108,8 @@ def _with(
 
 
 def ranges(spec: WorldSpec, controls: tuple[int, ...]) -> list[tuple[float, float]]:
-    """The declared range of each controlled card. Raises ValueError for one without an upper end."""
+    """The declared range of each controlled card. Raises BadInput for one without an upper end."""
     for card in (spec.actions[c] for c in controls):
         if card.high is None:
-            raise ValueError(f"action {card.name!r} has no upper end: expected one, a player decides on shares of it")
+            raise BadInput(f"action {card.name!r} has no upper end: expected one, a player decides on shares of it")
     return [(spec.actions[c].low, spec.actions[c].high or 0.0) for c in controls]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from biowm.worlds.patient.sepsis_tables import ACTIONS, DEATH, LEVELS, LIVE, STA
 
 from .base import Policy, Quantity, SubjectEnv
 
+_world = functools.cache(Sepsis)  # its tables are large and never change
 _begin = eqx.filter_jit(lambda world, key: world.begin(key=key))
 _step = eqx.filter_jit(lambda world, state, action, key: world.step(state, action, key=key))
 
@@ -45,7 +47,7 @@ class ICUSepsis(SubjectEnv[np.int64, np.int64]):
     gives = (Quantity("fluid", "level"), Quantity("vasopressor", "level"))
 
     def __init__(self, render_mode: str | None = None) -> None:
-        self.render_mode, self.world = render_mode, Sepsis()
+        self.render_mode, self.world = render_mode, _world()
         self.observation_space = gymnasium.spaces.Discrete(STATES)
         self.action_space = gymnasium.spaces.Discrete(ACTIONS)
         self._state, self._made = DEATH, 0

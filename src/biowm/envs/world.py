@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from biowm.core.errors import BadInput
 from biowm.core.schedule import Schedule, schedule
 from biowm.core.spec import WorldSpec
 from biowm.core.world import State, World
@@ -84,7 +85,7 @@ class WorldEnv(SubjectEnv[np.ndarray, np.ndarray]):
     def __init__(self, game: Game, render_mode: str | None = None) -> None:
         spec = game.world.spec
         if not game.controls:
-            raise ValueError(f"world {spec.name!r} has no action to decide on")
+            raise BadInput(f"world {spec.name!r}: found no action, expected one to decide on")
         ranges(spec, game.controls)
         self.game, self.render_mode = game, render_mode
         self.steps, self.clock = game.steps, spec.clock

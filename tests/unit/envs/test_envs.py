@@ -27,7 +27,10 @@ OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in biowm.envs.IDS 
 @pytest.mark.parametrize("name", [TUMOUR, *OTHERS])
 def test_an_environment_passes_gymnasiums_checks_and_has_a_data_sheet(name: str):
     check(make(name))
-    assert gymnasium.make(name).unwrapped.spec is not None
+    made = gymnasium.make(name)
+    seen, _ = made.reset(seed=0)
+    assert made.observation_space.contains(seen)
+    assert made.observation_space.contains(made.step(made.action_space.sample())[0])
     sheet = module.environments()[name]
     for part in (name, "Observation", "Action", "Reward", "Cost", 'info["cost"]', "terminated", "truncated", "Source"):
         assert part in sheet
@@ -66,7 +69,7 @@ def test_an_untreated_tumour_may_kill_and_treatment_is_what_costs():
     assert dead
     for played in dead:
         assert played.seen[-1, 0] == pytest.approx(DEATH)
-        assert played.reward[-1] == pytest.approx(0.0)
+        assert played.reward[-1] == pytest.approx(0.0, abs=1e-6)
         assert not played.truncated
     for played in fates:
         assert played.cost.sum() == 0
@@ -97,10 +100,12 @@ def test_a_day_with_glucose_is_told_in_units():
     assert info["given"]["bolus"] == pytest.approx(5.0)
     played = play(env, "biowm/Glucose-v0", "none", 1)
     assert played.given[:, :2].sum() == 0
-    assert 60 < played.given[:, 2].sum() < 400
-    starved = (played.seen[1:, 0] > 250) & (played.cost == 0)
-    assert starved[-1]  # without insulin glucose is high at the end of the day, which costs no hypoglycaemia
-    assert played.reward.sum() < 288
+    assert played.given[:, 2].sum() > 0
+    # Without any insulin glucose rises until it kills; that it was ever low it was not.
+    assert played.terminated
+    assert played.seen[-1, 0] > 400
+    assert played.cost.sum() == 0
+    assert played.reward.sum() < len(played.reward)
 
 
 @pytest.mark.slow

@@ -67,8 +67,8 @@ def _draw(cumulative: Float[Array, " n"], key: PRNGKeyArray) -> Int[Array, ""]:
 @eqx.filter_jit
 def _go_on(
     world: Sepsis, policy: Float[Array, "live a"], states: Int[Array, " e"], key: PRNGKeyArray
-) -> tuple[Int[Array, "t e"], Int[Array, "t e"]]:
-    """States before, and actions in, the next `_STRIDE` decisions, and the states after them."""
+) -> tuple[Int[Array, "m e"], Int[Array, "t e"]]:
+    """The states before each of the next `_STRIDE` decisions and after the last, and the actions."""
 
     def one(state: Int[Array, ""], key: PRNGKeyArray) -> tuple[Int[Array, ""], Int[Array, ""]]:
         act, move = jax.random.split(key)
