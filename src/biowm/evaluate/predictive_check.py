@@ -145,7 +145,7 @@ def _differ(paths: Path) -> bool:
     def before(rows: Float[np.ndarray, "k 4"], end: float) -> set[tuple[float, ...]]:
         return {tuple(row) for row in rows if row[0] >= 0 and row[2] < end}
 
-    return any(before(own, end) != before(longest, end) for own, end in zip(given, last, strict=True))
+    return any(before(own, end) != before(longest, end) for own, end in zip(given, last.tolist(), strict=True))
 
 
 def _bins(when: Float[np.ndarray, " m"]) -> Sequence[Int[np.ndarray, " k"]]:
