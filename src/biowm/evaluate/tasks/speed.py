@@ -3,6 +3,8 @@
 - `cohort`: 10,000 simulated patients of 60 days; beside it a NumPy loop over days with all patients in one array.
 - `glucose`: a day of 1,000 patients with type 1 diabetes, read every 5 min; beside it the same equations in the package
   simglucose (extra `[peers]`), from half an hour of one patient, without a sensor.
+- `mpc`: one decision of the task `glucose`: 512 schedules over four hours, ten futures each, of five members; beside it
+  as many schedules one after the other, each followed by one compiled call from Python.
 - `rollout`: five members, 1,024 draws each, 30 steps of one subject; beside it one compiled step called from Python.
 - `fit`: the mixed-effects trunk on 2,000 patients of 60 days; beside it the simple rule ridge.
 
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
 from types import ModuleType
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -28,8 +31,10 @@ from biowm.core.path import Path
 from biowm.core.registry import register
 from biowm.core.rollout import assimilate, at, draw_states, resume, rollout, unroll
 from biowm.core.schedule import Entry, schedule
-from biowm.core.world import World
+from biowm.core.world import Belief, World
+from biowm.models.blend import blend
 from biowm.models.candidate import Candidate, Material, material
+from biowm.plan.problem import doses, follow, planned
 from biowm.train.candidates import entrants
 from biowm.train.contest import Progress
 from biowm.worlds.patient import tumour
@@ -38,9 +43,11 @@ from biowm.worlds.patient.glucose import Glucose
 
 from ..metrics import Metric, Tally, given
 from ..task import Answer, Setting, Task
+from . import _insulin as insulin
+from ._diabetes import EVERY, Patient, Seen, meals, paths, patients
 from ._simglucose import simglucose, trace
 
-_DAYS, _MEMBERS, _DRAWS, _STEPS = 60, 5, 1024, 30
+_DAYS, _MEMBERS, _DRAWS, _STEPS, _SCHEDULES = 60, 5, 1024, 30, 512
 _MINUTES = 24 * 60
 _SECONDS, _RATE = Metric(given), Metric(given)
 
@@ -62,7 +69,7 @@ Prediction = Mapping[str, tuple[float, ...]]  # seconds of each repeat, by split
 class Speed(Task[Problem, Prediction]):
     """Seconds of the main parts, beside the plain way to do the same."""
 
-    version = "2"  # 2: glucose
+    version = "3"  # 2: glucose; 3: mpc
     primary = "seconds"
 
     def make(self, seed: int, setting: Setting) -> Problem:
@@ -85,7 +92,9 @@ class Speed(Task[Problem, Prediction]):
         yield Answer("numpy", "baseline", {"cohort": _time(lambda: _plain_cohort(problem), problem.repeats)})
         if (peer := simglucose()) is not None:
             yield Answer("simglucose", "baseline", {"glucose": _by_simglucose(peer, problem)})
-        yield Answer("stepwise", "baseline", {"rollout": _time(_stepwise(problem), problem.repeats)})
+        choice = _choice(problem)
+        plain = {"rollout": _time(_stepwise(problem), problem.repeats), "mpc": _time(_one_by_one(choice), 2)}
+        yield Answer("stepwise", "baseline", plain)
         yield Answer("ridge", "baseline", {"fit": _time(lambda: _fit(rules["ridge"], problem), 2)})
         key = jax.random.key(problem.seed + 1)
         yield Answer(
@@ -94,6 +103,7 @@ class Speed(Task[Problem, Prediction]):
             {
                 "cohort": _time(lambda: cohort(key, problem.patients, 2.0, _DAYS), problem.repeats),
                 "glucose": _time(_diabetics(problem), problem.repeats),
+                "mpc": _time(_decision(choice), problem.repeats),
                 "rollout": _time(_ensemble(problem), problem.repeats),
                 "fit": _time(lambda: _fit(rules["mixed(full)"], problem), 2),
             },
@@ -169,6 +179,56 @@ def _stepwise(problem: Problem) -> Callable[[], jax.Array]:
         return jnp.stack(ends)
 
     return run
+
+
+class _Choice(NamedTuple):
+    """A patient before a meal, and who decides for it: through five members that were fitted to others' logs."""
+
+    controller: insulin.Mpc
+    who: Patient
+    belief: Belief
+    seen: Seen
+    key: jax.Array
+
+
+def _choice(problem: Problem) -> _Choice:
+    """Members are the same fit five times over: what a decision takes depends on how many there are, not which."""
+    who, key = patients(list(range(0, 30, 5))), jax.random.key(problem.seed)
+    eaten = jnp.asarray(meals(len(who.weight), 2, [problem.seed]))
+    past, ward = insulin.by_habit(who, eaten, eaten, jax.random.split(key, len(who.weight)))
+    logs = paths(past, *(np.asarray(a) for a in insulin.scales(who)))
+    trunk = next(c for c in entrants() if c.name == "mixed(full)")
+    member = trunk.fit(material(insulin.SPEC, logs, EVERY, insulin.AHEAD))
+    names = [f"member {i}" for i in range(_MEMBERS)]
+    world = blend(insulin.SPEC, dict.fromkeys(names, member), dict.fromkeys(names, 1 / _MEMBERS))
+    controller = insulin.mpc(world, 2 * _MEMBERS)
+    beliefs = insulin.watch(controller, who, past)
+    live, one, belief = jax.tree.map(lambda leaf: leaf[0], (ward.live, who, beliefs))
+    return _Choice(controller, one, belief, Seen(live.state.t, live.reading, jnp.asarray(60.0)), key)
+
+
+def _decision(choice: _Choice) -> Callable[[], object]:
+    """The whole decision in one compiled call: a reading, the search, and what is then believed."""
+
+    @eqx.filter_jit
+    def run(c: _Choice) -> object:
+        return c.controller.decide(c.who, c.belief, c.seen, key=c.key)
+
+    return lambda: run(choice)
+
+
+def _one_by_one(choice: _Choice) -> Callable[[], jax.Array]:
+    """As many schedules, one compiled rollout each; what searches among them is left out."""
+    controller, question = choice.controller, choice.controller.question
+
+    @eqx.filter_jit
+    def run(world: World, belief: Belief, share: jax.Array, key: jax.Array) -> jax.Array:
+        plan = planned(question, doses(question, share))
+        return follow(world, belief, question, plan, key=key, draws=controller.draws).x
+
+    belief = eqx.tree_at(lambda b: b.t, choice.belief, jnp.zeros(()))
+    shares = np.random.default_rng(0).random((_SCHEDULES, *question.low.shape)).astype(np.float32)
+    return lambda: jnp.stack([run(controller.model(choice.who), belief, share, choice.key)[0, -1] for share in shares])
 
 
 def _plain_cohort(problem: Problem) -> np.ndarray:
