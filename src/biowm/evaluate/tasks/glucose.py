@@ -8,12 +8,13 @@ controllers beside it. All meet the same meals and the same luck. The protocol i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from biowm.core.interval import Role, Row, row
 from biowm.core.registry import register
@@ -96,12 +97,7 @@ class GlucoseTask(Task[Problem, Trace]):
 
     def score(self, prediction: Trace, problem: Problem) -> Mapping[tuple[str, str], Tally]:
         """Percent of the time, by patient."""
-        glucose = np.asarray(prediction.glucose, float)
-        units = np.repeat(problem.names, glucose.shape[1])
-        return {
-            ("unseen", name): tally(_PERCENT, 100.0 * inside(glucose).ravel(), units)
-            for name, inside in _METRICS.items()
-        }
+        return percents(np.asarray(prediction.glucose, float), problem.names)
 
     def beside(self, pooled: Pooled, setting: Setting) -> Iterable[Row]:
         """What the worlds gain over each controller, paired by patient."""
@@ -110,6 +106,14 @@ class GlucoseTask(Task[Problem, Trace]):
                 theirs = pooled.get((rival, its, split, metric))
                 if theirs is not None:
                     yield row(name, role, split, f"{metric}_minus_{rival}", difference(ours, theirs))
+
+
+def percents(glucose: Float[np.ndarray, "n t"], names: Sequence[str]) -> Mapping[tuple[str, str], Tally]:
+    """Percent of the time in range and below it, by patient."""
+    units = np.repeat(names, glucose.shape[1])
+    return {
+        ("unseen", name): tally(_PERCENT, 100.0 * inside(glucose).ravel(), units) for name, inside in _METRICS.items()
+    }
 
 
 def _of_each_group(numbers: range) -> list[int]:
