@@ -74,7 +74,7 @@ def test_logs_say_what_was_done():
     logged = jax.tree.map(lambda leaf: leaf[0], paths(past, np.array([0.5]), np.array([0.1])))
     np.testing.assert_array_equal(np.asarray(logged.x)[:4, 0], reading[0])
     assert [(e.card, e.dose, e.onset, e.stop) for e in entries(logged.plan)] == [
-        (0, 0.5, 0.0, 60.0), (1, 2.0, 30.0, 30.0), (2, 5.0, 30.0, 30.0), (0, 1.0, 60.0, 120.0),
+        (0, 0.5, 0.0, 30.0), (0, 4.5, 30.0, 60.0), (1, 5.0, 30.0, 30.0), (0, 1.0, 60.0, 120.0),
     ]  # fmt: skip
 
 

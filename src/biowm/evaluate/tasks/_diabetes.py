@@ -184,16 +184,16 @@ def blood(state: GlucoseState) -> Float[Array, ""]:
 
 
 def paths(past: Trace, insulin: Float[np.ndarray, " n"], meal: Float[np.ndarray, " n"]) -> Path:
-    """What was logged, as stacked paths: readings at decisions, doses times `insulin`, meals times `meal`."""
+    """What was logged every half hour, as stacked paths: all insulin as a rate times `insulin`, meals times `meal`."""
     times = EVERY * np.arange(past.reading.shape[1])
 
     def one(i: int) -> Path:
-        rates = insulin[i] * np.asarray(past.rate[i])
+        rates = insulin[i] * (np.asarray(past.rate[i]) + np.asarray(past.bolus[i]) * 60 / EVERY)
         turns = np.flatnonzero(np.diff(rates, prepend=np.nan))
         stops = [*times[turns[1:]], times[-1] + EVERY]
         rows = [Entry(0, float(rates[k]), float(times[k]), float(s)) for k, s in zip(turns, stops, strict=True)]
-        for card, doses in ((1, insulin[i] * np.asarray(past.bolus[i])), (2, meal[i] * np.asarray(past.meal[i]))):
-            rows += [Entry(card, float(doses[k]), float(times[k]), float(times[k])) for k in np.flatnonzero(doses)]
+        grams = meal[i] * np.asarray(past.meal[i])
+        rows += [Entry(1, float(grams[k]), float(times[k]), float(times[k])) for k in np.flatnonzero(grams)]
         readings = np.asarray(past.reading[i], np.float32)[:, None]
         return Path(times.astype(np.float32), readings, schedule(rows), np.zeros(0, np.float32), np.int32(RUNNING))
 

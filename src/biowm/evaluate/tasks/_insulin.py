@@ -27,6 +27,7 @@ from ._diabetes import EVERY, LOW, TICK, Controller, Dose, Patient, Seen, Trace,
 
 _TARGET, _ABOVE = 140.0, 150.0  # mg/dL: what corrections of the basal-bolus rule aim at, and above which they are made
 _MOST = 10.0  # basal rates: the most that a PID pumps
+_HOURS = EVERY / 60  # of a decision
 _OFF = 0.3  # of habits, in logarithms
 GAINS = ((0.005, 0.01, 0.02, 0.03), (0.0, 2e-5), (0.0, 0.5, 1.0), (0.0, 0.5, 0.75, 1.0), (120.0, 140.0))
 """What is tried: basal rates per mg/dL off target, per mg/dL min, per mg/dL/min; share of a meal's bolus; target."""
@@ -39,8 +40,7 @@ SPEC = WorldSpec(
     clock="min",
     channels=(Channel("cgm", "mg/dL", link="log", low=39.0, high=600.0),),
     actions=(
-        ActionCard("basal", "U_insulin/kg/h", "rate", 0.0, 0.2),
-        ActionCard("bolus", "U_insulin/kg", "bolus", 0.0, 1.0),
+        ActionCard("insulin", "U_insulin/kg/h", "rate", 0.0, 2.0),  # a bolus counts as given over its half hour
         ActionCard("meal", "g/kg", "bolus", 0.0, 5.0),
     ),
 )
@@ -156,17 +156,18 @@ class Mpc(Controller):
     draws: int = eqx.field(static=True, default=8)
 
     def start(self, who: Patient) -> Belief:
-        return self.model(who).begin(jnp.zeros(self.model(who).spec.trait_width))
+        return self.model(who).begin(jnp.zeros(self.question.spec.trait_width))
 
     def decide(self, who: Patient, memory: Belief, seen: Seen, *, key: PRNGKeyArray) -> tuple[Belief, Dose]:
-        world, (insulin, meal) = self.model(who), self.units(who)
         belief = self.read(who, memory, seen)
-        most = jnp.zeros_like(self.question.high).at[:, 0].set(RATE * who.basal * insulin)
-        most = most.at[0, 1].set(BOLUS * seen.meal / who.ratio * insulin)
-        question = eqx.tree_at(lambda q: q.high, self.question, most)
-        served = _served(seen, meal)
-        rate, bolus = decide(world, belief, question, served, key=key, draws=self.draws)
-        dose = Dose(rate[0] / insulin, bolus[1] / insulin)
+        insulin, meal = self.units(who)
+        usual, cover = RATE * who.basal, BOLUS * seen.meal / who.ratio
+        most = jnp.zeros_like(self.question.high).at[:, 0].set(usual).at[0, 0].add(cover / _HOURS)
+        question = eqx.tree_at(lambda q: q.high, self.question, insulin * most)
+        eaten = tuple(jnp.reshape(v, 1) for v in (meal * seen.meal, seen.t, seen.t))
+        served = Schedule(jnp.full(1, self.meal, jnp.int32), *eaten, jnp.zeros(1, jnp.bool_))
+        rate = decide(self.model(who), belief, question, served, key=key, draws=self.draws)[0][0] / insulin
+        dose = Dose(jnp.minimum(rate, usual), _HOURS * jnp.maximum(rate - usual, 0.0))
         return self.after(who, belief, seen, dose), dose
 
     def read(self, who: Patient, belief: Belief, seen: Seen) -> Belief:
@@ -176,9 +177,14 @@ class Mpc(Controller):
     def after(self, who: Patient, belief: Belief, seen: Seen, dose: Dose) -> Belief:
         """The belief half an hour later, under what is given and eaten now."""
         insulin, meal = self.units(who)
-        rate = jnp.stack([insulin * dose.rate, jnp.zeros(()), jnp.zeros(())])
-        bolus = jnp.stack([jnp.zeros(()), insulin * dose.bolus, meal * seen.meal])
-        return move(self.model(who), belief, rate, bolus, seen.t + EVERY)
+        none = jnp.zeros(self.meal + 1)
+        rate = none.at[0].set(insulin * (dose.rate + dose.bolus / _HOURS))
+        return move(self.model(who), belief, rate, none.at[self.meal].set(meal * seen.meal), seen.t + EVERY)
+
+    @property
+    def meal(self) -> int:
+        """The place of the meal among the world's actions; insulin is the first."""
+        return self.question.spec.action("meal")
 
     def model(self, who: Patient) -> World:
         """The world that is looked ahead in."""
@@ -196,21 +202,13 @@ def scales(who: Patient) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     return 1 / who.weight, 1 / who.weight
 
 
-def _served(seen: Seen, unit: Array) -> Schedule:
-    """The meal of now, and nothing that is not known yet."""
-    one = jnp.ones(1)
-    return Schedule(
-        jnp.full(1, 2, jnp.int32), unit * seen.meal * one, seen.t * one, seen.t * one, jnp.zeros(1, jnp.bool_)
-    )
-
-
 def mpc(world: World | None, draws: int = 8) -> Mpc:
     """The controller that plans through a world, or the oracle."""
     spec = SPEC if world is not None else simulator.SPEC
-    goal, limits = parse_goal(GOAL, spec), [parse_limit(LIMIT, spec)]
+    goal, limits, control = parse_goal(GOAL, spec), [parse_limit(LIMIT, spec)], spec.actions[0].name
+    steps = int(AHEAD / EVERY)
     question = pose(
-        spec, goal, limits, now=0.0, horizon=AHEAD, spacing=EVERY, segments=int(AHEAD / EVERY),
-        controls=("basal", "bolus"),
+        spec, goal, limits, now=0.0, horizon=AHEAD, spacing=EVERY, segments=steps, controls=(control,)
     )  # fmt: skip
     return Mpc(world, question, draws)
 
