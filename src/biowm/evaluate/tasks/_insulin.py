@@ -33,7 +33,10 @@ GAINS = ((0.005, 0.01, 0.02, 0.03), (0.0, 2e-5), (0.0, 0.5, 1.0), (0.0, 0.5, 0.7
 """What is tried: basal rates per mg/dL off target, per mg/dL min, per mg/dL/min; share of a meal's bolus; target."""
 
 AHEAD = 240.0  # min that a decision looks ahead
-GOAL, LIMIT = "minimise mean cgm", "P(min cgm >= 80) >= 0.9"
+GOAL = "minimise mean cgm"
+LIMITS = ("P(min cgm >= 70) >= 0.9", "P(mean cgm >= 110) >= 0.7", "P(final cgm >= 90) >= 0.7")
+"""The last two still tell schedules apart where glucose is so low that all break the first."""
+
 RATE, BOLUS = 5.0, 2.0  # most that may be given: basal rates, and times what the patient's ratio says of a meal
 SPEC = WorldSpec(
     name="glucose",
@@ -205,7 +208,7 @@ def scales(who: Patient) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
 def mpc(world: World | None, draws: int = 8) -> Mpc:
     """The controller that plans through a world, or the oracle."""
     spec = SPEC if world is not None else simulator.SPEC
-    goal, limits, control = parse_goal(GOAL, spec), [parse_limit(LIMIT, spec)], spec.actions[0].name
+    goal, limits, control = parse_goal(GOAL, spec), [parse_limit(text, spec) for text in LIMITS], spec.actions[0].name
     steps = int(AHEAD / EVERY)
     question = pose(
         spec, goal, limits, now=0.0, horizon=AHEAD, spacing=EVERY, segments=steps, controls=(control,)
