@@ -56,6 +56,7 @@ def test_pid_by_hand():
     assert float(low[0]) == float(memory[0])  # the integral waits
 
 
+@pytest.mark.slow
 def test_habit_is_basal_bolus_with_errors():
     habit, keys = Habit(), jax.random.split(KEY, 2000)
     give = jax.jit(jax.vmap(lambda key: habit.decide(ONE, habit.start(ONE), seen(120.0, 60.0), key=key)[1]))
@@ -69,8 +70,8 @@ def test_habit_is_basal_bolus_with_errors():
 
 def test_logs_say_what_was_done():
     reading = np.array([[100.0, 110, 120, 130]], np.float32)
-    meal, rate, bolus = (np.array([row], np.float32) for row in ([0, 50, 0, 0], [1, 1, 2, 2], [0, 4, 0, 0]))
-    past = Trace(np.zeros((1, 24), np.float32), reading, meal, rate, bolus)
+    meal, rate, bolus = (jnp.array([row], jnp.float32) for row in ([0, 50, 0, 0], [1, 1, 2, 2], [0, 4, 0, 0]))
+    past = Trace(jnp.zeros((1, 24)), jnp.asarray(reading), meal, rate, bolus)
     logged = jax.tree.map(lambda leaf: leaf[0], paths(past, np.array([0.5]), np.array([0.1])))
     np.testing.assert_array_equal(np.asarray(logged.x)[:4, 0], reading[0])
     assert [(e.card, e.dose, e.onset, e.stop) for e in entries(logged.plan)] == [
@@ -85,6 +86,7 @@ def test_percent_of_the_time_by_patient():
     assert scores["unseen", "time_in_range"].units.tolist() == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_nobody_is_learned_from_and_treated():
     quick = GlucoseTask().make(0, Setting("quick"))
     learned = {float(w) for w in quick.practice.who.weight}
