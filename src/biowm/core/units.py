@@ -125,6 +125,19 @@ def per(unit: str, clock: str) -> bool:
     return not any(name in clocks or registry().get_dimensionality(name) == {"[time]": 1} for name in whole)
 
 
+_AMOUNTS = ({"[mass]": 1}, {"[substance]": 1}, {"[insulin_unit]": 1}, {"[international_unit]": 1})
+
+
+def is_amount(unit: str) -> bool:
+    """Whether `unit` is one of an amount alone, neither per time nor per volume: mg, nmol, IU, U_insulin."""
+    return dict(parse(unit).dimensionality) in _AMOUNTS
+
+
+def is_per_time(unit: str) -> bool:
+    """Whether `unit` is something per time: mg/d, U_insulin/kg/h."""
+    return dict[str, Any](parse(unit).dimensionality).get("[time]", 0) < 0
+
+
 def quantity(text: str, unit: str, what: str = "value") -> float:
     """Read '365 d' as a number in `unit`; a number without a unit is refused.
 

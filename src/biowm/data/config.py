@@ -143,6 +143,15 @@ class Action(_Bounded):
     def _has_unit(self) -> Action:
         if self.kind != "switch" and not self.unit:
             raise ValueError("expected a unit, such as mg/d for a rate or mg for a bolus")
+        if self.kind == "rate" and units.is_amount(self.unit):
+            raise ValueError(
+                f"found kind: rate in {self.unit!r}, an amount; expected one per time, such as '{self.unit}/h', "
+                "or kind: bolus"
+            )
+        if self.kind == "bolus" and units.is_per_time(self.unit):
+            raise ValueError(
+                f"found kind: bolus in {self.unit!r}, something per time; expected an amount, or kind: rate"
+            )
         return self
 
 

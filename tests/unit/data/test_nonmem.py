@@ -338,7 +338,7 @@ def test_readings_of_no_channel(tmp_path):
         ({"actions": {"a": {"unit": "mg", "kind": "bolus"}, "b": {"unit": "mg", "kind": "bolus"}}},
          ("key actions", "found a, b", "a cmt of its own for each action of kind bolus")),
         ({"actions": {"drip": {"unit": "mg/min", "kind": "rate"}}}, ("actions.drip.unit", "'mg/min'", "a unit per h")),
-        ({"actions": {"drip": {"unit": "mg", "kind": "rate"}}}, ("actions.drip.unit", "'mg'", "a unit per h")),
+        ({"actions": {"drip": {"unit": "mg", "kind": "rate"}}}, ("actions.drip", "kind: rate in 'mg'", "'mg/h'")),
         ({"actions": {"dose": {"unit": "g", "kind": "bolus"}, "drip": {"unit": "mg/h", "kind": "rate"}}},
          ("actions.drip.unit", "'mg/h' beside 'g' of dose", "expected g/h")),
     ],

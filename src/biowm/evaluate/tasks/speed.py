@@ -4,6 +4,8 @@
 - `glucose`: a day of 1,000 patients with type 1 diabetes, read every 5 min; beside it the same equations in the package
   simglucose (extra `[peers]`), from half an hour of one patient, without a sensor.
 - `sepsis`: 20 steps of 100,000 patients of ICU-Sepsis; beside it the package's own environment, from 500 steps.
+- `mpc`: one decision of the task `glucose`: 512 schedules over four hours, ten futures each, of five members; beside it
+  as many schedules one after the other, each followed by one compiled call from Python.
 - `rollout`: five members, 1,024 draws each, 30 steps of one subject; beside it one compiled step called from Python.
 - `fit`: the mixed-effects trunk on 2,000 patients of 60 days; beside it the simple rule ridge.
 
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
 from types import ModuleType
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -29,8 +32,10 @@ from biowm.core.path import Path
 from biowm.core.registry import register
 from biowm.core.rollout import assimilate, at, draw_states, resume, rollout, unroll
 from biowm.core.schedule import Entry, schedule
-from biowm.core.world import World
+from biowm.core.world import Belief, World
+from biowm.models.blend import blend
 from biowm.models.candidate import Candidate, Material, material
+from biowm.plan.problem import doses, follow, planned
 from biowm.train.candidates import entrants
 from biowm.train.contest import Progress
 from biowm.worlds.patient import tumour
@@ -41,10 +46,12 @@ from biowm.worlds.patient.sepsis_tables import ACTIONS, LIVE
 
 from ..metrics import Metric, Tally, given
 from ..task import Answer, Setting, Task
+from . import _insulin as insulin
+from ._diabetes import EVERY, Patient, Seen, meals, paths, patients
 from ._icu_sepsis import icu_sepsis, steps
 from ._simglucose import simglucose, trace
 
-_DAYS, _MEMBERS, _DRAWS, _STEPS = 60, 5, 1024, 30
+_DAYS, _MEMBERS, _DRAWS, _STEPS, _SCHEDULES = 60, 5, 1024, 30, 512
 _MINUTES, _TURNS = 24 * 60, 20
 _SECONDS, _RATE = Metric(given), Metric(given)
 
@@ -66,7 +73,7 @@ Prediction = Mapping[str, tuple[float, ...]]  # seconds of each repeat, by split
 class Speed(Task[Problem, Prediction]):
     """Seconds of the main parts, beside the plain way to do the same."""
 
-    version = "3"  # 2: glucose, 3: sepsis
+    version = "4"  # 2: glucose, 3: sepsis, 4: mpc
     primary = "seconds"
 
     def make(self, seed: int, setting: Setting) -> Problem:
@@ -92,7 +99,9 @@ class Speed(Task[Problem, Prediction]):
             yield Answer("simglucose", "baseline", {"glucose": _by_simglucose(peer, problem)})
         if (ward := icu_sepsis()) is not None:
             yield Answer("icu-sepsis", "baseline", {"sepsis": _by_icu_sepsis(ward, problem)})
-        yield Answer("stepwise", "baseline", {"rollout": _time(_stepwise(problem), problem.repeats)})
+        choice = _choice(problem)
+        plain = {"rollout": _time(_stepwise(problem), problem.repeats), "mpc": _time(_one_by_one(choice), 2)}
+        yield Answer("stepwise", "baseline", plain)
         yield Answer("ridge", "baseline", {"fit": _time(lambda: _fit(rules["ridge"], problem), 2)})
         key = jax.random.key(problem.seed + 1)
         yield Answer(
@@ -102,6 +111,7 @@ class Speed(Task[Problem, Prediction]):
                 "cohort": _time(lambda: cohort(key, problem.patients, 2.0, _DAYS), problem.repeats),
                 "glucose": _time(_diabetics(problem), problem.repeats),
                 **({} if ward is None else {"sepsis": _time(_septic(problem), problem.repeats)}),
+                "mpc": _time(_decision(choice), problem.repeats),
                 "rollout": _time(_ensemble(problem), problem.repeats),
                 "fit": _time(lambda: _fit(rules["mixed(full)"], problem), 2),
             },
@@ -181,6 +191,56 @@ def _stepwise(problem: Problem) -> Callable[[], jax.Array]:
         return jnp.stack(ends)
 
     return run
+
+
+class _Choice(NamedTuple):
+    """A patient before a meal, and who decides for it: through five members that were fitted to others' logs."""
+
+    controller: insulin.Mpc
+    who: Patient
+    belief: Belief
+    seen: Seen
+    key: jax.Array
+
+
+def _choice(problem: Problem) -> _Choice:
+    """Members are the same fit five times over: what a decision takes depends on how many there are, not which."""
+    who, key = patients(list(range(0, 30, 5))), jax.random.key(problem.seed)
+    eaten = jnp.asarray(meals(len(who.weight), 2, [problem.seed]))
+    past, ward = insulin.by_habit(who, eaten, eaten, jax.random.split(key, len(who.weight)))
+    logs = paths(past, *(np.asarray(a) for a in insulin.scales(who)))
+    trunk = next(c for c in entrants() if c.name == "mixed(full)")
+    member = trunk.fit(material(insulin.SPEC, logs, EVERY, insulin.AHEAD))
+    names = [f"member {i}" for i in range(_MEMBERS)]
+    world = blend(insulin.SPEC, dict.fromkeys(names, member), dict.fromkeys(names, 1 / _MEMBERS))
+    controller = insulin.mpc(world, 2 * _MEMBERS)
+    beliefs = insulin.watch(controller, who, past)
+    live, one, belief = jax.tree.map(lambda leaf: leaf[0], (ward.live, who, beliefs))
+    return _Choice(controller, one, belief, Seen(live.state.t, live.reading, jnp.asarray(60.0)), key)
+
+
+def _decision(choice: _Choice) -> Callable[[], object]:
+    """The whole decision in one compiled call: a reading, the search, and what is then believed."""
+
+    @eqx.filter_jit
+    def run(c: _Choice) -> object:
+        return c.controller.decide(c.who, c.belief, c.seen, key=c.key)
+
+    return lambda: run(choice)
+
+
+def _one_by_one(choice: _Choice) -> Callable[[], jax.Array]:
+    """As many schedules, one compiled rollout each; what searches among them is left out."""
+    controller, question = choice.controller, choice.controller.question
+
+    @eqx.filter_jit
+    def run(world: World, belief: Belief, share: jax.Array, key: jax.Array) -> jax.Array:
+        plan = planned(question, doses(question, share))
+        return follow(world, belief, question, plan, key=key, draws=controller.draws).x
+
+    belief = eqx.tree_at(lambda b: b.t, choice.belief, jnp.zeros(()))
+    shares = np.random.default_rng(0).random((_SCHEDULES, *question.low.shape)).astype(np.float32)
+    return lambda: jnp.stack([run(controller.model(choice.who), belief, share, choice.key)[0, -1] for share in shares])
 
 
 def _plain_cohort(problem: Problem) -> np.ndarray:
