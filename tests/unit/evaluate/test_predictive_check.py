@@ -31,10 +31,12 @@ def truth() -> tuple[Mechanistic, Path]:
 
 def test_readings_of_the_equations_lie_within_the_bands_and_others_do_not(truth: tuple[Mechanistic, Path]):
     world, paths = truth
-    assert share(world, paths) == (pytest.approx(1.0, abs=0.15), False)
+    inside, corrected = share(world, paths)
+    assert not corrected
+    assert inside > 0.8  # .95 on average, but subjects are in several bins, so percentiles miss together
     slower = eqx.tree_at(lambda w: w.mechanism.clearance, world, world.mechanism.clearance * 0.6)
     wider = eqx.tree_at(lambda w: w.sd, world, world.sd * 2)
-    assert share(slower, paths)[0] < 0.6
+    assert share(slower, paths)[0] < 0.5
     assert share(wider, paths)[0] < 0.75
 
 
