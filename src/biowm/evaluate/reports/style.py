@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path as File
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def to_svg(figure: Figure) -> str:
 
 
 @styled
-def save_png(figure: Figure, file: File | IO[bytes]) -> None:
+def save_png(figure: Figure, file: File | io.BytesIO) -> None:
     """Write the picture as PNG, 160 dots an inch, on white paper."""
     figure.savefig(file, format="png", dpi=160)
 
