@@ -292,15 +292,17 @@ def _septic(problem: Problem) -> Callable[[], jax.Array]:
 
     @eqx.filter_jit
     def run(world: Sepsis, key: jax.Array) -> jax.Array:
-        def one(state: jax.Array, key: jax.Array) -> jax.Array:
-            anew, act, move = jax.random.split(key, 3)
-            state = jnp.where(state < LIVE, state, world.begin(key=anew))
-            return world.step(state, jax.random.randint(act, (), 0, ACTIONS), key=move)
+        k_new, k_act, k_move = jax.random.split(key, 3)
+        fresh = jax.vmap(lambda k: world.begin(key=k))(jax.random.split(k_new, n))
+        actions = jax.random.randint(k_act, (_TURNS, n), 0, ACTIONS)
 
-        def turn(states: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-            return jax.vmap(one)(states, jax.random.split(key, n)), None
+        def turn(states: jax.Array, now: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            number, action, key = now
+            states = jnp.where(states < LIVE, states, jnp.roll(fresh, number))
+            return jax.vmap(lambda s, a, k: world.step(s, a, key=k))(states, action, jax.random.split(key, n)), None
 
-        return jax.lax.scan(turn, jnp.full(n, LIVE, jnp.int32), jax.random.split(key, _TURNS))[0]
+        turns = jnp.arange(_TURNS), actions, jax.random.split(k_move, _TURNS)
+        return jax.lax.scan(turn, jnp.full(n, LIVE, jnp.int32), turns)[0]
 
     world = Sepsis()
     return lambda: run(world, jax.random.key(problem.seed))
