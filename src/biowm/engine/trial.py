@@ -116,6 +116,8 @@ def trial(
     size = bucket(max(len(arm.entries) for arm in asked.arms))
     plans = [schedule(arm.entries, size=size) for arm in asked.arms]
     x = live(world, newcomers, plans, times, seed=seed, progress=progress)
+    first = newcomers.reading[:, None, :]
+    x[:, :, 0] = np.where(np.isnan(first), x[:, :, 0], first)  # what was read at the start is not read again
     outcome = np.stack([_outcome(asked.outcome, times, x[:, a], plan, spec) for a, plan in enumerate(plans)], axis=1)
     return _told(model, asked, newcomers, times, x, outcome, supports, seed)
 

@@ -89,12 +89,15 @@ def _shift(
 
 
 def _gaps(spec: WorldSpec, seen: Envelope, path: Path, origin: int) -> list[tuple[Verdict, str]]:
-    """The usual time between readings: a shift of it breaks calibration (RECIPES: 28 d against 83 d)."""
+    """The median and the mean time between readings: a shift breaks calibration (RECIPES: 28 d against 83 d)."""
     times = np.asarray(path.t[: origin + 1])[np.isfinite(np.asarray(path.x[: origin + 1])).any(-1)]
     if len(times) < 2:
         return [("edge", f"a history of {len(times)} reading says little about this subject")]
-    usual = float(np.median(np.diff(times)))
+    gaps = np.diff(times)
     low, high = seen.gaps[0], seen.gaps[2]
+    # Half of all gaps may be as in training and the others missed readings: the mean tells, the median does not.
+    usual, mean = float(np.median(gaps)), float(gaps.mean())
+    usual = max(usual, mean) if mean > high else usual
     if usual > high or usual < low:
         verdict: Verdict = "outside" if usual > _MOST_GAP * high or usual < low / _MOST_GAP else "edge"
         return [(verdict, f"readings {usual:g} {spec.clock} apart; in training nearly all were {low:g} to {high:g}")]

@@ -77,6 +77,15 @@ def test_a_last_reading_beyond_all_training_readings(
     assert len(found.reasons) == (0 if verdict == "inside" else 2)
 
 
+def test_missed_readings_are_told_where_the_median_gap_is_as_in_training(scale: Scale, seen: Envelope):
+    daily = replace(seen, gaps=np.array([1.0, 1.0, 1.0]))
+    day = np.array([0, 1, 2, 3, 4, 8, 13, 14, 15, 16], np.float32)
+    assert np.median(np.diff(day[:7])) == 1.0
+    found = ask(scale, daily, changed(t=np.concatenate([day, np.repeat(day[-1:], len(PATHS.t[0]) - 10)])))
+    assert found.verdict == "outside"
+    assert "readings 2.16667 d apart" in "; ".join(found.reasons)
+
+
 def test_only_the_last_reading_of_a_channel_counts(scale: Scale, seen: Envelope):
     x = PATHS.x[0].copy()
     x[2] = 1e4
