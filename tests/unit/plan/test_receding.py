@@ -50,6 +50,7 @@ def test_the_loop_holds_its_limit_at_about_the_least_dose():
     for k in range(14):
         rate, bolus = asked(belief)
         belief = move(WORLD, belief, jnp.asarray(rate), jnp.asarray(bolus), jnp.asarray(k + 1.0))
+        assert isinstance(belief, DecayBelief)
         assert float(belief.t) == k + 1.0
         assert float(belief.x[0]) >= 3.0 - 0.03
         rates.append(float(rate[0]))

@@ -64,8 +64,8 @@ def meals(n: int, days: int, seed: Sequence[int]) -> Float[np.ndarray, "n k"]:
     eaten = np.zeros((n * days, steps), np.float32)
     for likely, hour, spread, grams, more in _MEALS:
         when = hour + spread * stats.truncnorm.rvs(-2, 2, size=n * days, random_state=rng)
-        size = np.round(np.clip(rng.normal(grams, more, n * days), 0.0, 100.0))
-        place = np.clip(np.rint(60 * when / EVERY).astype(int), 0, steps - 1)
+        size = np.clip(rng.normal(grams, more, n * days), 0.0, 100.0).round()
+        place = np.clip(np.rint(np.asarray(60 * when / EVERY)).astype(int), 0, steps - 1)
         np.add.at(eaten, (np.arange(n * days), place), np.where(rng.random(n * days) < likely, size, 0.0))
     return np.minimum(eaten, 100.0).reshape(n, days * steps)
 

@@ -167,8 +167,8 @@ class Mpc(Controller):
         usual, cover = RATE * who.basal, BOLUS * seen.meal / who.ratio
         most = jnp.zeros_like(self.question.high).at[:, 0].set(usual).at[0, 0].add(cover / _HOURS)
         question = eqx.tree_at(lambda q: q.high, self.question, insulin * most)
-        size, now = jnp.reshape(meal * seen.meal, 1), jnp.reshape(seen.t, 1)
-        served = Schedule(jnp.full(1, self.meal, jnp.int32), size, now, now, jnp.zeros(1, jnp.bool_))
+        now, card = jnp.reshape(seen.t, 1), jnp.full(1, self.meal, jnp.int32)
+        served = Schedule(card, jnp.reshape(meal * seen.meal, 1), now, now, jnp.zeros(1, jnp.bool_))
         rate = decide(self.model(who), belief, question, served, key=key, draws=self.draws)[0][0] / insulin
         dose = Dose(jnp.minimum(rate, usual), _HOURS * jnp.maximum(rate - usual, 0.0))
         return self.after(who, belief, seen, dose), dose
