@@ -57,19 +57,29 @@ def test_the_marginal_likelihood_is_that_of_quadrature_also_below_the_limit():
 
 
 def test_a_drug_by_mouth_is_found_as_it_was_in_the_subjects_that_were_simulated():
-    """Two trials of fifty: typical values and variances are those of the subjects themselves, noise is the truth.
+    """Four trials of fifty: typical values and variances are those of the subjects themselves, noise is the truth.
 
-    That is sharper than the truth of the population, which fifty subjects miss by 4 to 6 %.
+    That is sharper than the truth of the population, which fifty subjects miss by 4 to 6 %. The bounds are three
+    standard errors of the mean of four, as eight trials differ.
     """
-    for seed in range(2):
+    off, ratio, noise = [], [], []
+    for seed in range(4):
         world, shifts = fitted(seed), effects(ORAL, 50, seed)
         assert not world.notes
         found, spread = {e.name: e for e in estimates(world)}, spreads(world)
-        for name, own in zip(ORAL.variance, shifts.T, strict=True):
-            e, off = found[name], np.log(found[name].value / ORAL.truth[name]) - own.mean()
-            # Readings say less of absorption than how much subjects differ: then the standard error is the measure.
-            assert abs(off) < (2.5 * (e.error or 0.0) / e.value if name == "absorption" else 0.035)
-            assert abs(spread[name].variance / own.var() - 1) < (0.4 if name == "absorption" else 0.25)
-            assert spread[name].variance == pytest.approx(ORAL.variance[name], abs=3.5 * spread[name].error)
+        off.append(
+            [
+                np.log(found[name].value / ORAL.truth[name]) - own.mean()
+                for name, own in zip(ORAL.variance, shifts.T, strict=True)
+            ]
+        )
+        ratio.append([spread[n].variance / own.var() for n, own in zip(ORAL.variance, shifts.T, strict=True)])
+        noise.append(float(world.noise[0] * world.frame.scale.sd[0]))
+        for name in ORAL.variance:
+            known = spread[name].variance  # its error grows with it: on the logarithm it is one number
+            assert abs(np.log(known / ORAL.variance[name])) < 3.5 * spread[name].error / known
             assert 0 <= spread[name].shrinkage < 0.35
-        assert float(world.noise[0] * world.frame.scale.sd[0]) == pytest.approx(ORAL.noise, rel=0.1)
+    assert list(ORAL.variance) == ["absorption", "clearance", "volume"]
+    np.testing.assert_array_less(np.abs(np.mean(off, axis=0)), [0.065, 0.02, 0.04])
+    np.testing.assert_array_less(np.abs(np.log(np.mean(ratio, axis=0))), [0.3, 0.1, 0.3])
+    np.testing.assert_allclose(np.mean(noise), ORAL.noise, rtol=0.05)
