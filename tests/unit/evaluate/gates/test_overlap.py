@@ -12,6 +12,7 @@ from tests.support.sitting import sit, training
 from biowm.core.schedule import Entry
 from biowm.evaluate.gates import overlap
 from biowm.evaluate.tamper import pack
+from biowm.safety.overlap import _likely
 
 
 def given(change):
@@ -84,10 +85,10 @@ def test_propensity_follows_the_readings_that_treatment_followed():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(400, 1))
     treated = rng.random((400, 1)) < 1 / (1 + np.exp(-2 * z))
-    high, low = (overlap._likely(z, treated, np.array([[at]]), np.array([True]))[0] for at in (1.0, -1.0))
+    high, low = (_likely(z, treated, np.array([[at]]), np.array([True]))[0] for at in (1.0, -1.0))
     assert high == pytest.approx(1 / (1 + np.exp(-2)), abs=0.05)
     assert low == pytest.approx(1 / (1 + np.exp(2)), abs=0.05)
-    not_given = overlap._likely(z, treated, np.array([[1.0]]), np.array([False]))[0]
+    not_given = _likely(z, treated, np.array([[1.0]]), np.array([False]))[0]
     assert high + not_given == pytest.approx(1.0)
 
 
