@@ -25,6 +25,10 @@ def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.
         steps = (value - channel.low) / channel.step
         level = f"a level: from {channel.low:g} to {channel.high:g} in steps of {channel.step:g}"
         cells.refuse(table, column, np.abs(steps - np.rint(steps)) > _ON_LEVEL, level)
+    if isinstance(channel, Measured) and channel.lloq is not None:
+        below = value < channel.lloq
+        table.note("readings below the limit of quantification read as the limit", np.flatnonzero(below), column)
+        value = np.where(below, channel.lloq, value)
     return value
 
 

@@ -38,6 +38,12 @@ def test_a_reading_beyond_the_range_goes_to_its_end():
     assert np.isnan(np.asarray(admissible(own, jnp.full(3, jnp.nan)))).all()
 
 
+def test_below_the_limit_of_quantification_the_limit_is_read():
+    own = spec(Channel("a", "1", low=0.0, lloq=0.5), Channel("b", "1", lloq=2.0, high=5.0))
+    got = admissible(own, jnp.asarray([[0.25, 1.0], [-1.0, 7.0], [0.75, 3.0]]))
+    np.testing.assert_array_equal(np.asarray(got), [[0.5, 2.0], [0.5, 5.0], [0.75, 3.0]])
+
+
 @pytest.mark.parametrize(
     ("channel", "x", "expected"),
     [

@@ -12,7 +12,7 @@ import yaml
 
 from biowm.core.path import CENSORED, ENDED, RUNNING
 from biowm.core.schedule import Entry, entries
-from biowm.data.study import Study, load
+from biowm.data.study import Study, from_frame, load
 
 nan = np.nan
 
@@ -294,3 +294,11 @@ def test_a_table_is_found_beside_the_study_in_the_data_folder_or_in_the_variable
     found = load(file, data=tmp_path / "data" if where == "argument" else None)
     assert found.config.study == "s"
     assert found.paths[0].x.tolist() == [[2.0]]
+
+
+def test_a_number_below_the_limit_of_quantification_is_the_limit():
+    table = pd.DataFrame({"who": ["a"] * 3, "day": [0, 1, 2], "x": [0.05, 0.4, 0.2]})
+    channels = {"x": {"unit": "mg/L", "link": "log", "lloq": 0.2}}
+    study = from_frame(table, {"subject": "who", "time": {"column": "day", "unit": "d"}, "channels": channels})
+    np.testing.assert_allclose(study.paths[0].x[:, 0], [0.2, 0.4, 0.2], rtol=1e-6)
+    assert said(study)["readings below the limit of quantification read as the limit"] == 1
