@@ -187,13 +187,14 @@ def test_a_reading_below_the_limit_is_the_limit(tmp_path):
         "1,1,0.7,.,1,cp\n"  # DV is the limit
         "1,2,0.1,.,1,cp\n"  # what was read there lies below that of the channel
         "1,3,.,.,1,cp\n1,4,0,.,1,cp\n"
-        "1,5,30,.,-1,cp\n1,6,<0.25,.,0,cp\n1,7,0.3,.,0,cp\n"
+        "1,5,30,.,-1,cp\n1,6,<0.25,.,0,cp\n1,7,0.3,.,0,cp\n"  # so do these two
     )
     found = study(tmp_path, text, channels=TWO)
-    np.testing.assert_allclose(found.paths[0].x[1:, 0], [0.7, 0.5, 0.5, 0.5, 30, 0.25, 0.3])
+    np.testing.assert_allclose(found.paths[0].x[1:, 0], [0.7, 0.5, 0.5, 0.5, 30, 0.5, 0.5])
     assert said(found) == {
         "left-censored cells read as their limit": 5,
         "right-censored cells read as their limit": 1,
+        "readings below the limit of quantification read as the limit": 2,
     }
     assert found.spec.channels[0].lloq == 0.5
 
