@@ -67,7 +67,7 @@ def _draw(cumulative: Float[Array, "r n"], row: Int[Array, ""], key: PRNGKeyArra
     """
     u, n = jax.random.uniform(key), cumulative.shape[1]
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Int[Array, ""], ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) // 2
         above = cumulative[row, middle] > u
