@@ -174,6 +174,7 @@ def test_nothing_falls_below_zero_and_glucose_comes_back():
     assert (levels(day(600, meal=100.0, start=last)).max(1) > 20.0).all()
 
 
+@pytest.mark.slow
 def test_steps_may_be_cut_and_may_be_long():
     carbs = jnp.full((30, 1), 40.0)
     none = jnp.zeros((30, 1))
@@ -189,6 +190,7 @@ def test_steps_may_be_cut_and_may_be_long():
     assert (levels(fed)[:, -1] < 1000).all()
 
 
+@pytest.mark.slow
 def test_gradients_by_doses_and_by_every_parameter_are_finite():
     def late(own, bolus, carbs):
         body = give(own, rest(own), bolus, carbs)
