@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from biowm.engine.trial import Trial
     from biowm.train.fitted import Fitted
 
-ABSTAINED = 3
 app = typer.Typer(help="The data engine: virtual cohorts, and trials in them.", no_args_is_help=True)
 
 
@@ -87,11 +86,7 @@ def cohort(
             given=given or (), trials=trials, patients=patients, alpha=alpha, seed=seed, progress=tell,
         )  # fmt: skip
     if isinstance(found, Abstention):
-        if json:
-            output.emit({"abstained": list(found.reasons)})
-        else:
-            output.show(str(found))
-        raise typer.Exit(ABSTAINED)
+        output.refuse(found, json=json)
     _write(found, plot, out)
     if json:
         output.emit(found.to_json())

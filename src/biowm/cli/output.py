@@ -8,11 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from biowm.core.errors import Abstention
+
+_ABSTAINED = 3
 _QUIET = 15.0  # seconds between lines of progress where there is no terminal
 _WIDE = 140  # columns where there is no terminal
 
@@ -38,6 +43,15 @@ def note(text: str) -> None:
 def emit(data: dict[str, Any]) -> None:
     """Print one JSON object, the only thing on stdout."""
     print(json.dumps(finite(data), indent=1, allow_nan=False))
+
+
+def refuse(found: Abstention, *, json: bool) -> NoReturn:
+    """Say why there is no answer, and end with exit code 3: a result, not an error."""
+    if json:
+        emit({"abstained": list(found.reasons)})
+    else:
+        show(str(found))
+    raise typer.Exit(_ABSTAINED)
 
 
 def finite(value: Any) -> Any:

@@ -8,8 +8,6 @@ import typer
 
 from . import options, output, runtime
 
-ABSTAINED = 3
-
 
 def plan(
     artefact: options.Artefact,
@@ -62,11 +60,7 @@ def plan(
             progress=tell,
         )
     if isinstance(found, Abstention):
-        if json:
-            output.emit({"abstained": list(found.reasons)})
-        else:
-            output.show(str(found))
-        raise typer.Exit(ABSTAINED)
+        output.refuse(found, json=json)
     if plot is not None:
         asked = api.question(fitted, subject=subject, history=history, start=start)
         save(planned(fitted, asked, found, limit or (), seed=seed), plot)
