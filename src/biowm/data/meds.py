@@ -22,13 +22,13 @@ from .cells import Reading
 from .codes import select
 from .config import Constant, Covariate, Measured, StudyConfig
 from .faults import fault
-from .locate import natural
 from .meds_events import Events, timed
 from .meds_folder import Folder, prediction_times
 from .meds_keys import CODE, SUBJECT, VALUE, events, listed
 from .meds_scan import Scan, chunks
 from .paths import assemble
 from .rows import tidy
+from .subjects import coded
 from .tables import Repair, Table
 
 Progress = Callable[[str, float], None]
@@ -68,9 +68,9 @@ def read(folder: Folder, study: StudyConfig, name: object, labels: File | None, 
     patterns = [code for _, codes in events(study) for code in codes]
     until = None if labels is None else prediction_times(labels)
     scan = Scan(folder, lambda code: bool(select(patterns, [code])), until)
-    parts = []
+    parts, total = [], folder.rows
     for chunk in chunks(scan):
-        progress(f"reading {folder.root.name}", scan.rows / folder.rows)
+        progress(f"reading {folder.root.name}", scan.rows / total)
         parts.append(_part(chunk, study))
     if folder.codes is None:
         listed(study, scan.names, name)
@@ -80,7 +80,7 @@ def read(folder: Folder, study: StudyConfig, name: object, labels: File | None, 
     ids = [i for p in parts for i in p.ids.tolist()]
     _check(folder, study, scan, ids, paths)
     traits = pd.concat([p.traits for p in parts], ignore_index=True)
-    vectors, levels = _vectors(study, traits)
+    vectors, levels = coded({name: traits[name] for name in study.traits}, study, len(traits))
     return Cohort(
         subjects=tuple(str(ids[i]) for i in order),
         paths=tuple(replace(paths[i], traits=vectors[i]) for i in order),
@@ -174,21 +174,7 @@ def _trait(
     known = mine & (np.isnan(found.t) | (found.t <= limit[found.who.code]))
     rows = pd.DataFrame({"subject": found.who.code, "t": found.t, "value": value})[known]
     last = rows.sort_values("t", kind="stable", na_position="first").groupby("subject")["value"].last().reindex(seen)
-    return last.to_numpy(float) if trait.kind == "real" else last.fillna("").to_numpy(object)
-
-
-def _vectors(study: StudyConfig, traits: pd.DataFrame) -> tuple[Float[np.ndarray, "n s"], dict[str, tuple[str, ...]]]:
-    """The trait vectors [n, s] (a category as 0/1 over its levels, NaN where unknown) and the levels found."""
-    blocks, levels = [np.empty((len(traits), 0))], {}
-    for name, trait in study.traits.items():
-        value = traits[name].to_numpy()
-        if trait.kind == "real":
-            blocks.append(value.astype(float)[:, None])
-            continue
-        levels[name] = tuple(sorted(set(value) - {""}, key=natural))
-        coded = (value[:, None] == np.array(levels[name], dtype=object)[None, :]).astype(float)
-        blocks.append(np.where((value == "")[:, None], np.nan, coded))
-    return np.concatenate(blocks, axis=1).astype(np.float32), levels
+    return last.to_numpy(float) if trait.kind == "real" else last.astype(object).to_numpy()
 
 
 def _check(folder: Folder, study: StudyConfig, scan: Scan, ids: list[int], paths: list[Path]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,19 +68,29 @@ def _constant(table: Table, who: Who, column: str, value: Shaped[np.ndarray, " r
 
 def traits(table: Table, study: StudyConfig, who: Who) -> tuple[Float[np.ndarray, "n s"], dict[str, tuple[str, ...]]]:
     """The trait vectors [n, s] (a category as 0/1 over its levels, NaN where unknown) and the levels found."""
-    blocks, levels = [np.empty((len(who.names), 0))], {}
-    how = cells.Reading(study.na)
+    found = {}
     for name, trait in study.traits.items():
         column = trait.column or name
         if trait.kind == "real":
             how = cells.Reading(study.na, cells.decimal_comma(table, [column]))
-            value = _constant(table, who, column, cells.numbers(table, column, how), "trait")
+            found[name] = _constant(table, who, column, cells.numbers(table, column, how), "trait")
+        else:
+            found[name] = _constant(table, who, column, cells.words(table, column, study.na), "trait")
+    return coded(found, study, len(who.names))
+
+
+def coded(
+    values: Mapping[str, pd.Series], study: StudyConfig, n: int
+) -> tuple[Float[np.ndarray, "n s"], dict[str, tuple[str, ...]]]:
+    """The trait vectors of n subjects from the value of each trait (NaN where unknown), and the levels found."""
+    blocks, levels = [np.empty((n, 0))], {}
+    for name, value in values.items():
+        if study.traits[name].kind == "real":
             blocks.append(value.to_numpy(float)[:, None])
         else:
-            value = _constant(table, who, column, cells.words(table, column, study.na), "trait")
             levels[name] = tuple(sorted(set(value.dropna()), key=natural))
-            coded = value.to_numpy()[:, None] == np.array(levels[name], dtype=object)[None, :]
-            blocks.append(np.where(value.isna().to_numpy()[:, None], np.nan, coded.astype(float)))
+            hot = value.to_numpy()[:, None] == np.array(levels[name], dtype=object)[None, :]
+            blocks.append(np.where(value.isna().to_numpy()[:, None], np.nan, hot.astype(float)))
     return np.concatenate(blocks, axis=1).astype(np.float32), levels
 
 
