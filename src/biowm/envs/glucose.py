@@ -12,17 +12,15 @@ from biowm.core.schedule import Schedule
 from biowm.core.world import World
 from biowm.worlds.patient.glucose import Glucose, GlucoseState
 from biowm.worlds.patient.glucose_body import glucose
+from biowm.worlds.patient.glucose_meals import HIGH, LOW, MEALS
 
 from .game import Game, Verdict
 from .world import WorldEnv
 
-LOW, HIGH = 70.0, 180.0  # mg/dL, the range that the consensus on time in range counts (doi:10.2337/dci19-0028)
 _DEADLY = (10.0, 600.0)  # mg/dL, where simglucose ends an episode
-# Three meals and three snacks, as the random scenario of simglucose 0.2.11 draws them.
-_CHANCE = np.array([0.95, 0.3, 0.95, 0.3, 0.95, 0.3], np.float32)
 _EARLIEST, _LATEST = np.array([5, 9, 10, 14, 16, 20]) * 60.0, np.array([9, 10, 14, 16, 20, 23]) * 60.0  # min
-_USUAL, _SPREAD = np.array([7, 9.5, 12, 15, 18, 21.5]) * 60.0, np.array([60, 30, 60, 30, 60, 30.0])  # min
-_GRAMS, _GRAMS_SD = np.array([45, 10, 70, 10, 80, 10.0]), np.array([10, 5, 10, 5, 10, 5.0])
+_CHANCE, _HOUR, _HOUR_SD, _GRAMS, _GRAMS_SD = (np.array(column) for column in zip(*MEALS, strict=True))
+_USUAL, _SPREAD = 60 * _HOUR, 60 * _HOUR_SD  # min
 
 
 def meals(*, key: PRNGKeyArray) -> Schedule:
@@ -32,7 +30,7 @@ def meals(*, key: PRNGKeyArray) -> Schedule:
     late = jax.random.truncated_normal(k_time, low, high)
     time = jnp.round(jnp.asarray(_USUAL, jnp.float32) + jnp.asarray(_SPREAD, jnp.float32) * late)
     size = jnp.asarray(_GRAMS, jnp.float32) + jnp.asarray(_GRAMS_SD, jnp.float32) * jax.random.normal(k_size, (6,))
-    eaten = jax.random.uniform(k_eaten, (6,)) < _CHANCE
+    eaten = jax.random.uniform(k_eaten, (6,)) < jnp.asarray(_CHANCE, jnp.float32)
     grams = jnp.where(eaten, jnp.maximum(jnp.round(size), 0.0), 0.0)
     return Schedule(jnp.full(6, 2, jnp.int32), grams, time, time, jnp.zeros(6, bool))
 

@@ -24,17 +24,12 @@ from biowm.core.schedule import Entry, schedule
 from biowm.worlds.patient import glucose_patients
 from biowm.worlds.patient.glucose import Glucose, GlucoseState
 from biowm.worlds.patient.glucose_body import Compartments, rest
+from biowm.worlds.patient.glucose_meals import HIGH, LOW, MEALS
 from biowm.worlds.patient.glucose_patients import value
 from biowm.worlds.patient.glucose_sensor import VARIANCE
 
 TICK, EVERY, DAY = 5.0, 30.0, 24 * 60.0  # min: between readings, between meals at the least, and of a day
-LOW, HIGH = 70.0, 180.0  # mg/dL: the range to be in
 PLANT = Glucose(spacing=TICK, substeps=5)
-_MEALS = (
-    (0.95, 7.0, 1.0, 45.0, 10.0), (0.3, 9.5, 0.5, 10.0, 5.0), (0.95, 12.0, 1.0, 70.0, 10.0),
-    (0.3, 15.0, 0.5, 10.0, 5.0), (0.95, 18.0, 1.0, 80.0, 10.0), (0.3, 21.5, 0.5, 10.0, 5.0),
-)  # fmt: skip
-"""Of each meal: how likely it is, when (h; mean and sd, cut at 2 sd) and how large (g; mean and sd)."""
 
 
 class Patient(eqx.Module):
@@ -59,10 +54,10 @@ def patients(rows: list[int]) -> Patient:
 
 
 def meals(n: int, days: int, seed: Sequence[int]) -> Float[np.ndarray, "n k"]:
-    """What each of n patients eats (g of carbohydrate) at every half hour of some days."""
+    """What each of n patients eats (g of carbohydrate) at every half hour of some days; times are cut at 2 sd."""
     rng, steps = np.random.default_rng(seed), int(DAY / EVERY)
     eaten = np.zeros((n * days, steps), np.float32)
-    for likely, hour, spread, grams, more in _MEALS:
+    for likely, hour, spread, grams, more in MEALS:
         when = hour + spread * stats.truncnorm.rvs(-2, 2, size=n * days, random_state=rng)
         size = np.clip(rng.normal(grams, more, n * days), 0.0, 100.0).round()
         place = np.clip(np.rint(np.asarray(60 * when / EVERY)).astype(int), 0, steps - 1)
@@ -201,5 +196,5 @@ def paths(past: Trace, insulin: Float[np.ndarray, " n"], meal: Float[np.ndarray,
 
 
 def in_range(glucose: Float[np.ndarray, "*n"]) -> Bool[np.ndarray, "*n"]:
-    """Whether glucose (mg/dL) is where it should be (the consensus range, doi:10.2337/dci19-0028)."""
+    """Whether glucose (mg/dL) is where it should be."""
     return (glucose >= LOW) & (glucose <= HIGH)

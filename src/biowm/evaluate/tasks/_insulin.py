@@ -22,8 +22,9 @@ from biowm.plan.problem import Problem, pose
 from biowm.plan.receding import decide, move
 from biowm.worlds.patient import glucose as simulator
 from biowm.worlds.patient.glucose import Glucose
+from biowm.worlds.patient.glucose_meals import LOW
 
-from ._diabetes import EVERY, LOW, TICK, Controller, Dose, Patient, Seen, Trace, Ward, begin, in_range, loop, treat
+from ._diabetes import EVERY, TICK, Controller, Dose, Patient, Seen, Trace, Ward, begin, in_range, loop, treat
 
 _TARGET, _ABOVE = 140.0, 150.0  # mg/dL: what corrections of the basal-bolus rule aim at, and above which they are made
 _MOST = 10.0  # basal rates: the most that a PID pumps

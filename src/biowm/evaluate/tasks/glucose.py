@@ -23,11 +23,12 @@ from biowm.train.contest import Progress
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
+from biowm.worlds.patient.glucose_meals import LOW
 from biowm.worlds.patient.glucose_patients import NAMES
 
 from ..metrics import Metric, Tally, difference, given, tally
 from ..task import Answer, Pooled, Setting, Task
-from ._diabetes import LOW, Trace, Ward, in_range, meals, paths, patients, treat
+from ._diabetes import Trace, Ward, in_range, meals, paths, patients, treat
 from ._insulin import AHEAD, SPEC, BasalBolus, by_habit, mpc, scales, tuned, watch
 
 LEARNED = 6  # of each group of ten, the first so many are learned from, the others never
@@ -73,10 +74,8 @@ class GlucoseTask(Task[Problem, Trace]):
         quick, full = setting.effort == "quick", setting.effort == "full"
         logged, treated = (3, 1) if quick else (6, 2)
         first = LEARNED + 2 if quick else LEARNED
-        unseen = [10 * group + i for group in range(3) for i in range(first, 10)]
-        known, practice = _lived(
-            [10 * group + i for group in range(3) for i in range(LEARNED)], logged, treated, seed, 0
-        )
+        unseen = _of_each_group(range(first, 10))
+        known, practice = _lived(_of_each_group(range(LEARNED)), logged, treated, seed, 0)
         watched, ward = _lived(unseen, _WATCHED, treated, seed, 1)
         names = tuple(NAMES[i] for i in unseen)
         return Problem(seed, known, practice, watched, ward, names, 32 if full else 8, full, not quick)
@@ -120,6 +119,7 @@ def percents(glucose: Float[np.ndarray, "n t"], names: Sequence[str]) -> Mapping
 
 
 def _of_each_group(numbers: range) -> list[int]:
+    """Patients by their number within each group of ten."""
     return [10 * group + i for group in range(3) for i in numbers]
 
 
