@@ -106,10 +106,7 @@ def compared(
     seen = np.isfinite(x)
     if seen.sum() < _LEAST:
         return (), False
-    limit = world.spec.channels[j].lloq
     both = np.concatenate([x[:, None], drawn], axis=1).astype(float)  # the first trial is the real one
-    if limit is not None:
-        both = np.maximum(both, limit)
     trials = np.moveaxis(both, 1, 0)[:, seen]
     z, when, corrected = _linked(world, trials, j), t[seen], _differ(paths)
     typical = np.median(z[1:], axis=0)
