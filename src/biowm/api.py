@@ -10,7 +10,6 @@ from pathlib import Path as File
 from typing import Any
 
 import jax
-import numpy as np
 
 from biowm.adapters import plain_errors
 from biowm.core import units
@@ -198,8 +197,7 @@ def plan(
         _check_promise(fitted, limit)
     cohort = None
     if fitted.cohort is not None:
-        known = np.flatnonzero(np.array(fitted.cohort.split) != "test")
-        cohort = take(fitted.cohort.paths, known)
+        cohort = take(fitted.cohort.paths, fitted.cohort.known)
     found = plan_crossfit(
         fitted.world,
         fitted.halves,

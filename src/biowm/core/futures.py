@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from .contrast import Contrast
 from .record import Record
+from .schedule import Entry
 from .spec import WorldSpec
 
 Verdict = Literal["inside", "edge", "outside"]
@@ -45,6 +46,13 @@ class Futures:
     plan: tuple[dict[str, Any], ...] = ()
     against: Futures | None = None
     contrast: Contrast | None = None
+
+    def entries(self, now: float) -> list[Entry]:
+        """The interventions it was simulated under, in the absolute times of a history that was used up to `now`."""
+        return [
+            Entry(self.spec.action(e["action"]), e["dose"], e["onset"] + now, e["stop"] + now, e["assigned"])
+            for e in self.plan
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The object that `biowm simulate --json` prints."""

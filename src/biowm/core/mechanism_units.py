@@ -138,12 +138,9 @@ def _match(
 def _batch(mechanism: str, spec: WorldSpec, batch: str | None) -> tuple[int, int]:
     if batch is None:
         return 0, 0
-    place = 0
-    for trait in spec.traits:
-        width = 1 if trait.kind == "real" else len(trait.levels)
+    for trait, place in zip(spec.traits, spec.trait_places, strict=True):
         if trait.name == batch and trait.kind == "category":
-            return place, place + width
-        place += width
+            return place.start, place.stop
     there = [t.name for t in spec.traits if t.kind == "category"]
     raise BadInput(f"mechanism {mechanism}: found batch {batch!r}, expected a category: {', '.join(there) or 'none'}")
 

@@ -94,7 +94,16 @@ class WorldSpec:
     @property
     def trait_width(self) -> int:
         """Length of the trait vector: one number a real trait, one per level of a category."""
-        return sum(1 if t.kind == "real" else len(t.levels) for t in self.traits)
+        return self.trait_places[-1].stop if self.traits else 0
+
+    @property
+    def trait_places(self) -> tuple[slice, ...]:
+        """Where each trait is in the trait vector."""
+        found, start = [], 0
+        for trait in self.traits:
+            found.append(slice(start, start + (1 if trait.kind == "real" else len(trait.levels))))
+            start = found[-1].stop
+        return tuple(found)
 
     @property
     def chains(self) -> tuple[tuple[int, ...], ...]:

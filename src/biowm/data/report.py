@@ -103,12 +103,10 @@ def _entry(entry, unit: str, clock: str) -> str:
 
 
 def _traits(study: Study) -> list[str]:
-    lines, start = [], 0
+    lines = []
     table = np.stack([np.asarray(p.traits) for p in study.paths])
-    for trait in study.spec.traits:
-        width = 1 if trait.kind == "real" else len(trait.levels)
-        block = table[:, start : start + width]
-        start += width
+    for trait, place in zip(study.spec.traits, study.spec.trait_places, strict=True):
+        block = table[:, place]
         unknown = int(np.isnan(block).any(axis=1).sum())
         known = block[~np.isnan(block).any(axis=1)]
         if trait.kind == "category":

@@ -47,15 +47,14 @@ def parse_given(texts: Sequence[str], spec: WorldSpec) -> tuple[Given, ...]:
 
 def _one(text: str, spec: WorldSpec) -> Given:
     name, sign, value = (part.strip() for part in text.partition("="))
-    starts = np.cumsum([0, *(1 if t.kind == "real" else len(t.levels) for t in spec.traits)])
-    traits = {t.name: (t, int(at)) for t, at in zip(spec.traits, starts, strict=False)}
-    channels = {c.name: int(starts[-1]) + j for j, c in enumerate(spec.channels)}
+    traits = {t.name: (t, place.start) for t, place in zip(spec.traits, spec.trait_places, strict=True)}
+    channels = {c.name: spec.trait_width + j for j, c in enumerate(spec.channels)}
     if not sign or name not in {**traits, **channels}:
         known = ", ".join([*traits, *channels])
         raise _bad(text, name, f"NAME=VALUE or NAME=LOW:HIGH, where NAME is one of {known}")
     if name in traits and traits[name][0].kind == "category":
         return _level(text, value, *traits[name])
-    unit = traits[name][0].unit if name in traits else spec.channels[channels[name] - int(starts[-1])].unit
+    unit = traits[name][0].unit if name in traits else spec.channels[channels[name] - spec.trait_width].unit
     low, high = _range(text, value, unit)
     return Given(text, traits[name][1] if name in traits else channels[name], low, high)
 

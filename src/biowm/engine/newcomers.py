@@ -44,8 +44,8 @@ def of_simulator(spec: WorldSpec, n: int, given: Sequence[Given], *, seed: int) 
         if one.column >= traits.shape[1] or not one.exact:
             raise BadInput(f"--given {one.text!r}: a simulator can be given a trait, and one value of it")
         for block in _blocks(spec):
-            if one.column in block:
-                traits[:, list(block)] = 0.0
+            if block.start <= one.column < block.stop:
+                traits[:, block] = 0.0
         traits[:, one.column] = one.low
     reading = np.full((n, len(spec.channels)), np.nan, np.float32)
     return Newcomers(traits, reading, f"the prior of the simulator {spec.name}")
@@ -59,7 +59,7 @@ def of_fitted(fitted: Fitted, n: int, given: Sequence[Given], *, seed: int) -> N
     """
     if fitted.cohort is None:
         raise BadInput("this artefact holds no histories (it was made with --no-data): nobody to draw newcomers from")
-    known = np.flatnonzero(np.array(fitted.cohort.split) != "test")
+    known = fitted.cohort.known
     x, traits = np.asarray(fitted.cohort.paths.x)[known], np.asarray(fitted.cohort.paths.traits)[known]
     started = np.isfinite(x).any((1, 2))
     first = x[started, np.isfinite(x[started]).any(2).argmax(1)]
@@ -129,14 +129,13 @@ def _smoothed(
     return moved
 
 
-def _blocks(spec: WorldSpec) -> list[range]:
-    """The numbers of the trait vector that belong to each category."""
-    starts = np.cumsum([0, *(1 if t.kind == "real" else len(t.levels) for t in spec.traits)])
-    return [range(a, a + len(t.levels)) for t, a in zip(spec.traits, starts, strict=False) if t.kind == "category"]
+def _blocks(spec: WorldSpec) -> list[slice]:
+    """Where each category is in the trait vector."""
+    return [place for t, place in zip(spec.traits, spec.trait_places, strict=True) if t.kind == "category"]
 
 
 def _categories(spec: WorldSpec) -> np.ndarray:
     fixed = np.zeros(spec.trait_width + len(spec.channels), bool)
     for block in _blocks(spec):
-        fixed[list(block)] = True
+        fixed[block] = True
     return fixed

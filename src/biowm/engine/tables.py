@@ -16,15 +16,12 @@ def patients_table(trial: Trial) -> pd.DataFrame:
     """A row a virtual patient: traits, the reading at the start of each channel, the outcome under either arm."""
     n = len(trial.outcome)
     table: dict[str, object] = {"patient": [f"V{i:05d}" for i in range(n)], "simulated": np.ones(n, bool)}
-    at = 0
-    for trait in trial.spec.traits:
-        width = 1 if trait.kind == "real" else len(trait.levels)
-        block = trial.newcomers.traits[:, at : at + width]
+    for trait, place in zip(trial.spec.traits, trial.spec.trait_places, strict=True):
+        block = trial.newcomers.traits[:, place]
         level = (
             np.where(block.any(1), np.array(trait.levels)[block.argmax(1)], "") if trait.kind == "category" else None
         )
         table[trait.name] = block[:, 0] if level is None else level
-        at += width
     for j, channel in enumerate(trial.spec.channels):
         table[f"{channel.name} at start"] = trial.x[:, 0, 0, j]
     for a, arm in enumerate(trial.design.arms):

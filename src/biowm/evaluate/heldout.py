@@ -51,7 +51,7 @@ def _training(fitted: Fitted) -> tuple[Training | None, Mapping[str, tuple[str, 
     c = fitted.cohort
     if c is None:
         return None, {}
-    index = np.flatnonzero(np.array(c.split) != "test")
+    index = c.known
     paths = take(c.paths, index)
     training = Training(paths, tuple(c.subjects[i] for i in index), fitted.calibration.scale, fitted.envelope)
     return training, {n: tuple(v[i] for i in index) for n, v in c.groups.items()} | categories(fitted.spec, paths)
@@ -59,13 +59,11 @@ def _training(fitted: Fitted) -> tuple[Training | None, Mapping[str, tuple[str, 
 
 def categories(spec: WorldSpec, paths: Path) -> dict[str, tuple[str, ...]]:
     """For every category among the traits, the level of every subject (empty: none)."""
-    found, place = {}, 0
-    for trait in spec.traits:
-        width = 1 if trait.kind == "real" else len(trait.levels)
+    found = {}
+    for trait, place in zip(spec.traits, spec.trait_places, strict=True):
         if trait.kind == "category":
-            hot = np.nan_to_num(np.asarray(paths.traits)[:, place : place + width])
+            hot = np.nan_to_num(np.asarray(paths.traits)[:, place])
             found[trait.name] = tuple(trait.levels[row.argmax()] if row.max(initial=0.0) > 0 else "" for row in hot)
-        place += width
     return found
 
 

@@ -74,10 +74,8 @@ def wording(assignment: Assignment, reaches: Sequence[Reach], outside: Sequence[
 
 
 def _reach(fitted: Fitted, asked: Question, futures: Futures, name: str) -> Reach:
-    rows = [Entry(fitted.spec.action(e["action"]), e["dose"], e["onset"] + asked.now, e["stop"] + asked.now)
-            for e in futures.plan]  # fmt: skip
     reading = np.asarray(asked.path.x)[asked.origin]
-    return reach_of(fitted, rows, asked.now, float(futures.times[-1]), reading, name)
+    return reach_of(fitted, futures.entries(asked.now), asked.now, float(futures.times[-1]), reading, name)
 
 
 def reach_of(
@@ -106,8 +104,7 @@ def reach_of(
 
 def trained_on(cohort: Cohort) -> tuple[tuple[str, ...], Path]:
     """The subjects of a cohort that were learned from, and their stacked paths."""
-    known = np.flatnonzero(np.array(cohort.split) != "test")
-    return tuple(cohort.subjects[i] for i in known), take(cohort.paths, known)
+    return tuple(cohort.subjects[i] for i in cohort.known), take(cohort.paths, cohort.known)
 
 
 def _estimand(main: Futures, asked: Question, names: tuple[str, str]) -> str:

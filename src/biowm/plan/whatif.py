@@ -72,12 +72,7 @@ def _named(do: Sequence[str], others: Others) -> str:
 
 def schedule_of(futures: Futures, now: float) -> Schedule:
     """The interventions a future was simulated under, in the absolute times of the history."""
-    spec = futures.spec
-    rows = [
-        Entry(spec.action(e["action"]), e["dose"], e["onset"] + now, e["stop"] + now, e["assigned"])
-        for e in futures.plan
-    ]
-    return schedule(rows)
+    return schedule(futures.entries(now))
 
 
 def _future(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from jaxtyping import Int
+
 from biowm.core.interval import Row
 from biowm.core.path import Path
 from biowm.core.record import Record
@@ -30,6 +33,11 @@ class Cohort:
     split: tuple[str, ...]
     starts: tuple[float, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Int[np.ndarray, " k"]:
+        """Indices of the subjects that were not held out."""
+        return np.flatnonzero(np.array(self.split) != "test")
 
     def row(self, subject: str) -> int:
         """Index of a subject; KeyError names some of those there are."""
