@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from .buckets import bucket
 from .endpoint import Endpoint
@@ -59,8 +59,8 @@ def forecast(
 
     Queries go in chunks and draws in blocks of a fixed size, so that one compiled program serves any number of them;
     subjects are filtered once a chunk and shared by their queries. The noise of a query depends on (key, subject,
-    draw, time), so that the same subject under two schedules shares it. `progress` is called with the share that is
-    done.
+    draw, time), so that the same subject under two schedules shares it. A bolus between the times asked for is a step
+    of its own, so that it is given in its own time. `progress` is called with the share that is done.
     """
     if isinstance(world, Endpoint):
         given = take(paths, queries.subject).plan if plans is None else plans
@@ -68,12 +68,13 @@ def forecast(
     make_room()
     if isinstance(world, Mixture):
         return _pooled(world, paths, queries, key=key, draws=draws, plans=plans, progress=progress)
+    given = take(paths.plan, queries.subject) if plans is None else plans
+    steps, where = _with_boluses(queries.times, np.asarray(paths.t)[queries.subject, queries.origin], given)
     order = np.argsort(queries.subject, kind="stable")
     n_query, n_time = queries.times.shape
-    width = len(world.spec.channels)
-    horizon = bucket(n_time, _TIMES)
-    last = np.repeat(queries.times[:, -1:], horizon - n_time, axis=1)
-    times = np.concatenate([queries.times, last], axis=1).astype(np.float32)
+    width, n_step = len(world.spec.channels), steps.shape[1]
+    last = np.repeat(steps[:, -1:], bucket(n_step, _TIMES) - n_step, axis=1)
+    times = np.concatenate([steps, last], axis=1).astype(np.float32)
     size = _FEW if n_query <= _FEW else _MANY
     out = np.empty((n_query, draws, n_time, width), np.float32)
     for start in range(0, n_query, size):
@@ -82,16 +83,30 @@ def forecast(
         who, place = np.unique(queries.subject[full], return_inverse=True)
         whole = np.concatenate([who, np.repeat(who[-1:], size - len(who))])
         group = take(paths, whole)
-        asked = take(paths, queries.subject[full]).plan if plans is None else take(plans, full)
+        asked = take(given, full)
         keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.asarray(queries.subject[full]))
         beliefs = _filtered(world, group, jnp.asarray(place), jnp.asarray(queries.origin[full]))
         when = jnp.asarray(times[full])
         for first in range(0, draws, _BLOCK):
             progress((start + len(rows) * first / draws) / n_query)
             got = _ask(world, beliefs, when, asked, keys, jnp.int32(first), _BLOCK)
-            out[rows, first : first + _BLOCK] = np.asarray(got)[: len(rows), : draws - first, :n_time]
+            read = np.asarray(got)[: len(rows), : draws - first]
+            out[rows, first : first + _BLOCK] = np.take_along_axis(read, where[rows][:, None, :, None], axis=2)
     progress(1.0)
     return out
+
+
+def _with_boluses(
+    times: Float[np.ndarray, "q h"], start: Float[np.ndarray, " q"], plans: Schedule
+) -> tuple[Float[np.ndarray, "q s"], Int[np.ndarray, "q h"]]:
+    """The times of every query with those of the boluses between `start` and its last, and where the asked ones are."""
+    card, onset, stop = (np.asarray(leaf) for leaf in (plans.card, plans.onset, plans.stop))
+    between = (card >= 0) & (onset == stop) & (onset > start[:, None]) & (onset < times[:, -1:])
+    most = between.sum(1).max(initial=0)
+    own = np.sort(np.where(between, onset, np.inf), axis=1)[:, :most]
+    steps = np.concatenate([times, np.minimum(own, times[:, -1:])], axis=1)
+    order = np.argsort(steps, axis=1, kind="stable")
+    return np.take_along_axis(steps, order, axis=1), np.argsort(order, axis=1, kind="stable")[:, : times.shape[1]]
 
 
 def _answered(

@@ -112,7 +112,8 @@ def trial(
         newcomers = of_simulator(spec, asked.patients, asked.given, seed=seed)
     world = model.world if isinstance(model, Fitted) else model
     end = asked.horizon if asked.outcome.window is None else asked.outcome.window
-    times, _ = time_grid(0.0, np.unique([0.0, end, asked.horizon]), world.spacing)
+    boluses = [e.onset for arm in asked.arms for e in arm.entries if e.onset == e.stop and 0 < e.onset < asked.horizon]
+    times, _ = time_grid(0.0, np.unique([0.0, end, asked.horizon, *boluses]), world.spacing)  # each in its own time
     size = bucket(max(len(arm.entries) for arm in asked.arms))
     plans = [schedule(arm.entries, size=size) for arm in asked.arms]
     x = live(world, newcomers, plans, times, seed=seed, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,10 +47,7 @@ class Horizons:
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions with their answers: truth (NaN where not read), and which horizon each time belongs to (-1: none).
-
-    Times of no horizon repeat the last, or are moments at which a bolus is given: only on a step is it given in time.
-    """
+    """Questions with their answers: truth (NaN where not read), and which horizon each time belongs to (-1: none)."""
 
     queries: Queries
     truth: Float[np.ndarray, "q h d"]
@@ -63,21 +60,6 @@ class Asked:
         return self.queries.times - self.start[:, None]
 
 
-class _Questions(NamedTuple):
-    """What is asked from one origin: times, answers and horizons."""
-
-    times: Float[np.ndarray, " h"]
-    truth: Float[np.ndarray, "h d"]
-    horizon: Int[np.ndarray, " h"]
-
-    def with_steps(self, steps: Float[np.ndarray, " s"]) -> _Questions:
-        """The same with more times, at which nothing is asked."""
-        order = np.argsort(np.concatenate([self.times, steps]), kind="stable")
-        nothing = np.full((len(steps), self.truth.shape[1]), np.nan, self.truth.dtype)
-        parts = (self.times, steps), (self.truth, nothing), (self.horizon, np.full(len(steps), -1))
-        return _Questions(*(np.concatenate(part)[order] for part in parts))
-
-
 def ask(
     paths: Path, subjects: Int[np.ndarray, " n"], horizons: Horizons, *, origins: int, targets: tuple[int, ...]
 ) -> Asked:
@@ -86,11 +68,9 @@ def ask(
     Where the horizons are asked from the first reading alone, that is the one question.
 
     Targets are the subject's own later readings up to the longest horizon (at most 24, thinned evenly); a
-    subject with a single reading is asked nothing. Only readings of the channels in `targets` make a time, and
-    boluses between them.
+    subject with a single reading is asked nothing. Only readings of the channels in `targets` make a time.
     """
     t, x = np.asarray(paths.t, np.float64), np.asarray(paths.x)
-    onset, stop, card = (np.asarray(leaf) for leaf in (paths.plan.onset, paths.plan.stop, paths.plan.card))
     seen = np.asarray(np.isfinite(x[..., list(targets)]).any(-1))
     rows: list[tuple] = []
     for s in np.asarray(subjects):
@@ -108,20 +88,17 @@ def ask(
             if len(later) > _MOST_TIMES:
                 thin = np.unique(np.linspace(0, len(later) - 1, _MOST_TIMES).round().astype(int))
                 later, lead, rank = later[thin], lead[thin], rank[thin]
-            doses = np.unique(onset[s][(card[s] >= 0) & (onset[s] == stop[s])].astype(np.float64))
-            doses = doses[(doses > t[s, index[k]]) & (doses < t[s, later[-1]]) & ~np.isin(doses, t[s, later])]
-            asked = _Questions(t[s, later], x[s, later], _nearest(horizons, lead, rank))
-            rows.append((s, index[k], asked.with_steps(doses)))
+            rows.append((s, index[k], later, _nearest(horizons, lead, rank)))
     if not rows:
         raise ValueError("no subject has two readings: there is nothing to forecast")
-    width = max(len(r[2].times) for r in rows)
+    width = max(len(r[2]) for r in rows)
     times = np.zeros((len(rows), width), np.float32)
     truth = np.full((len(rows), width, x.shape[2]), np.nan, np.float32)
     horizon = np.full((len(rows), width), -1)
-    for i, (_, _, own) in enumerate(rows):
-        n = len(own.times)
-        times[i] = own.times[-1]
-        times[i, :n], truth[i, :n], horizon[i, :n] = own
+    for i, (s, _, later, which) in enumerate(rows):
+        n = len(later)
+        times[i] = t[s, later[-1]]
+        times[i, :n], truth[i, :n], horizon[i, :n] = t[s, later], x[s, later], which
     subject, origin = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
     return Asked(Queries(subject, origin, times), truth, horizon, t[subject, origin])
 

@@ -50,8 +50,24 @@ def test_forecast_equals_a_loop_over_queries():
         path = take(PATHS, int(SUBJECT[q]))
         key = jax.random.fold_in(KEY, int(SUBJECT[q]))
         belief = belief_at(Decay(), path, int(ORIGIN[q]))
-        alone = eqx.filter_jit(rollout)(Decay(), belief, path.plan, jnp.asarray(TIMES[q]), key=key, draws=4)
-        np.testing.assert_allclose(got[q], alone, rtol=1e-5)
+        steps = np.union1d(TIMES[q], np.clip(path.plan.onset[1], path.t[ORIGIN[q]], TIMES[q][-1]))  # the bolus is one
+        alone = eqx.filter_jit(rollout)(Decay(), belief, path.plan, jnp.asarray(steps), key=key, draws=4)
+        np.testing.assert_allclose(got[q], alone[:, np.searchsorted(steps, TIMES[q])], rtol=1e-5)
+
+
+def test_a_bolus_between_the_times_asked_for_is_given_in_its_own_time():
+    """After one at 3 d, what is read at 10 d is as if the days between had been asked for; so are other plans."""
+    world, path = Decay(sigma=0.0), Path(
+        np.array([0.0, 1.0], np.float32), np.array([[4.0], [np.nan]], np.float32),
+        schedule([Entry(1, 6.0, 3.0, 3.0), Entry(1, 9.0, 12.0, 12.0)]), np.zeros(0, np.float32), np.int32(0),
+    )  # fmt: skip
+    asked = Queries(np.zeros(1, int), np.zeros(1, int), np.array([[2.0, 10.0]], np.float32))
+    got = forecast(world, stack([path]), asked, key=KEY, draws=1)[0, 0, :, 0]
+    want = [4 * np.exp(-0.4), 4 * np.exp(-2.0) + 6 * np.exp(-1.4)]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    later = jax.tree.map(lambda leaf: leaf[None], schedule([Entry(1, 6.0, 7.5, 7.5)], size=len(path.plan.card)))
+    got = forecast(world, stack([path]), asked, key=KEY, draws=1, plans=later)[0, 0, :, 0]
+    np.testing.assert_allclose(got, [want[0], 4 * np.exp(-2.0) + 6 * np.exp(-0.5)], rtol=1e-5)
 
 
 def test_chunks_change_nothing():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from biowm.core.path import Path, stack
-from biowm.core.schedule import Entry, schedule
+from biowm.core.schedule import schedule
 from biowm.train.horizons import Asked, Horizons, ask, declared
 
 DAILY = Horizons("clock", (2.0, 8.0), "d")
@@ -110,16 +110,3 @@ def test_names_and_lengths():
 def test_horizons_are_positive_and_increase(values: tuple[float, ...]):
     with pytest.raises(ValueError, match="positive and increasing"):
         Horizons("clock", values, "d")
-
-
-def test_boluses_between_readings_are_steps_at_which_nothing_is_asked():
-    """A dose is given on a step: without one of its own it would come with the reading before it."""
-    times = np.array([0.0, 2.0, 5.0, 9.0], np.float32)
-    doses = [Entry(0, 1.0, t, t) for t in (1.0, 5.0, 6.0, 7.5, 9.5)] + [Entry(1, 1.0, 3.0, 4.0)]
-    nothing = np.zeros(0, np.float32)
-    path = Path(times, np.arange(4, dtype=np.float32)[:, None], schedule(doses), nothing, np.int32(0))
-    found = ask(stack([path]), np.array([0]), Horizons("readings", (1.0, 2.0), "d"), origins=1, targets=(0,))
-    assert found.start.tolist() == [2.0]
-    assert found.queries.times.tolist() == [[5.0, 6.0, 7.5, 9.0]]
-    assert found.horizon.tolist() == [[0, -1, -1, 1]]
-    np.testing.assert_array_equal(found.truth[0, :, 0], [2.0, np.nan, np.nan, 3.0])
