@@ -31,6 +31,7 @@ _STILL = 0.03  # of a standard error: by less nothing moves any more
 _SETTLED = 3e-3  # the same of a subject's shifts, on the unbounded scale
 _FURTHEST = 1.0  # that a subject's shift moves at once
 _DIFFERENCE = 0.3  # of a standard error: over which the gradient is differenced
+_SINGULAR = 1e-10  # of the largest information: less is none, in double precision
 _NARROWER = 0.23  # the logarithm by which the scale of a heavy tail is below the sd of a normal distribution
 
 
@@ -216,7 +217,14 @@ def _covariance(
         slopes.append((ends[0] - ends[1]) / (2 * step))
     information = 0.5 * (np.array(slopes) + np.array(slopes).T)
     exact = bool(np.isfinite(information).all() and np.linalg.eigvalsh(information).min() > 0)
-    return np.linalg.inv(information if exact else outer), exact
+    return _inverse(information if exact else outer), exact
+
+
+def _inverse(information: Float[np.ndarray, "h h"]) -> Float[np.ndarray, "h h"]:
+    """The inverse, with positive variances however unlike the scales of what is known and what is not."""
+    unit = 1 / np.sqrt(np.diag(information))
+    values, ways = np.linalg.eigh(information * unit[:, None] * unit[None, :])
+    return (ways / np.maximum(values, _SINGULAR)) @ ways.T * unit[:, None] * unit[None, :]
 
 
 def _moved(search: _Search, flat: Float[np.ndarray, " h"], about: _About) -> Float[np.ndarray, " h"]:

@@ -47,7 +47,7 @@ def androgen_patients(n: int = PATIENTS) -> Float[np.ndarray, "n p"]:
     columns = []
     for (name, p), z in zip(parameters(Androgen).items(), luck.T, strict=False):
         median, sd = POPULATION[name]
-        columns.append(np.asarray(p.value(p.free(median) + jnp.asarray(sd * z, jnp.float32))))
+        columns.append(np.asarray(jax.vmap(p.value)(p.free(median) + jnp.asarray(sd * z, jnp.float32))))
     return np.stack([*columns, FIRST_PSA[0] * np.exp(FIRST_PSA[1] * luck[:, -1])], axis=1).astype(np.float32)
 
 
