@@ -8,8 +8,8 @@ prostate-specific antigen P:
     D' = (1 - p S / (S + D)) lambda S - alpha T D
     P' = rho D - phi P
 
-with T = 1 on and 0 off treatment (Brady-Nicholls et al. 2020, doi:10.1038/s41467-020-15424-4). PSA does not say how many
-cells there are: here S and D count in what their PSA would be in balance (cells times rho / phi), and rho is gone.
+with T = 1 on and 0 off treatment (Brady-Nicholls et al. 2020, doi:10.1038/s41467-020-15424-4). PSA does not say how
+many cells there are: here S and D count in what their PSA would be in balance (cells times rho / phi), and rho is gone.
 
 Cells move by a solution in closed form: the ratio r = D / S obeys r' = lambda (1 - p) - alpha T r, whatever S is, and
 (log S)' = p lambda / (1 + r). PSA is then an integral over known cells, taken by Gauss and Legendre.
@@ -33,10 +33,10 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)  # on (-1, 1)
 
 @register("mechanisms", "androgen")
 class Androgen(Mechanism):
-    """PSA and the cells behind it, on and off treatment; each patient has its own rates and share of stem-like cells.
+    """PSA and the cells behind it, on and off treatment; each patient has its own renewal p, kill alpha and stem share.
 
-    It begins in balance: the differentiated cells are those that make the PSA that is read. Source:
-    doi:10.1038/s41467-020-15424-4.
+    `decay` is phi, `division` lambda. It begins in balance: the differentiated cells are those that make the PSA that
+    is read, and there are `stem` times as many stem-like ones. Source: doi:10.1038/s41467-020-15424-4.
     """
 
     clock = "d"

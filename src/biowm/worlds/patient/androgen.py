@@ -1,7 +1,7 @@
 """Prostate cancer under intermittent androgen suppression: PSA of virtual patients, on and off treatment.
 
-Cells and PSA follow the equations of Brady-Nicholls et al. 2020 (`core/mechanisms/androgen.py`), exactly; readings err by
-a factor. How patients differ is in `androgen_patients`.
+Cells and PSA follow the equations of Brady-Nicholls et al. 2020 (`core/mechanisms/androgen.py`), exactly; readings err
+by a factor. How patients differ is in `androgen_patients`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SPEC = WorldSpec(
 )
 
 # Medians, and sd of the logarithms (of the logit of the renewal). Kill, decay and stem-like share: the mechanism fitted
-# to the 72 men of the Canadian trial (doi:10.1002/cncr.21989); first PSA: theirs. Those data do not hold the renewal:
-# its values are assumed, so that under steady treatment stem-like cells double in about one to three years.
+# to 42 of the 72 men of the Canadian trial (doi:10.1002/cncr.21989); first PSA: of all. Those data do not hold the
+# renewal: its values are assumed, so that under steady treatment stem-like cells double in about one to three years.
 POPULATION = {"renewal": (0.02, 0.5), "kill": (0.07, 0.4), "decay": (0.26, 0.0), "stem": (0.006, 0.8)}
 FIRST_PSA = (14.0, 0.55)
 
@@ -61,7 +61,7 @@ class AndrogenState(State):
 
 
 class AndrogenBelief(Belief):
-    """Which of k patients this is (log `weight`), and for each: cells and PSA, mean and sd of the error of a reading."""
+    """Which of k patients this is (log `weight`); of each cells, PSA and the error of a reading (`doubt`: its sd)."""
 
     t: Float[Array, ""]
     own: Float[Array, "k p"]
@@ -76,8 +76,8 @@ class AndrogenWorld(World):
     """PSA while treatment is switched on and off.
 
     A new subject is one of `patients`, each equally likely. Bodies follow equations, and each reading errs anew by a
-    log-normal factor of sd `noise`, so the belief is exact: Bayes' rule over patients. Sources: doi:10.1038/s41467-020-15424-4,
-    doi:10.1002/cncr.21989.
+    log-normal factor of sd `noise`, so the belief is exact: Bayes' rule over patients.
+    Sources: doi:10.1038/s41467-020-15424-4, doi:10.1002/cncr.21989.
     """
 
     spec: WorldSpec = eqx.field(static=True, default=SPEC)
