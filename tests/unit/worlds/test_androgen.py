@@ -13,10 +13,10 @@ from biowm.core.mechanism_units import Declared, wire
 from biowm.core.mechanisms.androgen import Androgen
 from biowm.core.path import Path, stack
 from biowm.core.schedule import Entry, schedule
-from biowm.engine.cohort import simulate
+from biowm.engine.cohort import born, simulate
 from biowm.models.candidate import material
 from biowm.models.trunks.mechanism_fit import fit_mechanism
-from biowm.models.trunks.mechanism_found import estimates
+from biowm.models.trunks.mechanism_found import estimates, spreads
 from biowm.models.trunks.mechanism_start import blank
 from biowm.worlds.patient.androgen import NOISE, POPULATION, SPEC, AndrogenWorld, androgen_patients, carry, first
 
@@ -71,12 +71,18 @@ def test_a_study_without_boluses_compiles_none():
 
 @pytest.mark.slow
 def test_a_refit_finds_the_parameters_of_the_patients_that_were_simulated():
-    """Sixty patients, 36 readings a month apart, treated on and off: rates and shares are those of these patients."""
+    """Sixty patients, 36 readings 28 d apart, treated on and off: medians and spreads are those of these patients."""
     cohort = simulate(WORLD, 60, 28.0 * np.arange(36), intermittent, seed=1)
     x = cohort.paths.x[:, :, 0]
     assert np.mean(np.diff(x > 5, axis=1).sum(1) >= 2) > 0.9  # they cycle
     ready = material(SPEC, cohort.paths, 28.0, 336.0)
     world = fit_mechanism(SPEC, ready.frame, cohort.paths, Androgen(), wire(Declared(Androgen()), SPEC))
-    found = {e.name: e for e in estimates(world)}
-    for name in ("kill", "decay", "stem"):
-        assert found[name].value == pytest.approx(POPULATION[name][0], rel=0.25), found[name]
+    own = np.log(np.asarray(born(cohort).own)[:, 0, :4])
+    truth = dict(zip(POPULATION, own.T, strict=True))
+    for found in estimates(world):
+        assert found.error is not None
+        median = np.exp(truth[found.name].mean())
+        assert abs(found.value - median) < 2 * found.error, found
+        assert found.error < 0.15 * median, found
+    for name, spread in spreads(world).items():
+        assert np.sqrt(spread.variance) == pytest.approx(truth[name].std(), rel=0.2), name

@@ -16,7 +16,7 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from biowm.core.mechanism import parameters, vector, with_parameters
+from biowm.core.mechanism import Mechanism, parameters, vector, with_parameters
 from biowm.core.mechanisms.androgen import Androgen
 from biowm.core.registry import register
 from biowm.core.spec import ActionCard, Channel, WorldSpec
@@ -127,7 +127,7 @@ class AndrogenWorld(World):
         return Observation(state.body[2:] * jnp.exp(state.error), jnp.zeros(1))
 
 
-def mechanism(own: Float[Array, " p"]) -> Androgen:
+def mechanism(own: Float[Array, " p"]) -> Mechanism:
     """The equations with one patient's parameters."""
     return with_parameters(Androgen(), dict(zip(parameters(Androgen), own, strict=False)))
 
