@@ -18,7 +18,16 @@ from biowm.models.candidate import material
 from biowm.models.trunks.mechanism_fit import fit_mechanism
 from biowm.models.trunks.mechanism_found import estimates, spreads
 from biowm.models.trunks.mechanism_start import blank
-from biowm.worlds.patient.androgen import NOISE, POPULATION, SPEC, AndrogenWorld, androgen_patients, carry, first
+from biowm.worlds.patient.androgen import (
+    NOISE,
+    POPULATION,
+    SPEC,
+    AndrogenState,
+    AndrogenWorld,
+    androgen_patients,
+    carry,
+    first,
+)
 
 WORLD = AndrogenWorld()
 
@@ -77,7 +86,9 @@ def test_a_refit_finds_the_parameters_of_the_patients_that_were_simulated():
     assert np.mean(np.diff(x > 5, axis=1).sum(1) >= 2) > 0.9  # they cycle
     ready = material(SPEC, cohort.paths, 28.0, 336.0)
     world = fit_mechanism(SPEC, ready.frame, cohort.paths, Androgen(), wire(Declared(Androgen()), SPEC))
-    own = np.log(np.asarray(born(cohort).own)[:, 0, :4])
+    born_as = born(cohort)
+    assert isinstance(born_as, AndrogenState)
+    own = np.log(np.asarray(born_as.own)[:, 0, :4])
     truth = dict(zip(POPULATION, own.T, strict=True))
     for found in estimates(world):
         assert found.error is not None
