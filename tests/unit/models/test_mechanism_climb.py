@@ -18,3 +18,4 @@ def test_the_inverse_is_the_inverse_across_scales_and_its_variances_are_positive
         doubt = np.diag(_inverse(each.T @ each + np.eye(4) * 1e-6))
         assert np.isfinite(doubt).all()
         assert (doubt > 0).all()
+    assert np.isnan(_inverse(np.array([[1.0, np.nan], [np.nan, 1.0]]))).all()

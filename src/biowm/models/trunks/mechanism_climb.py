@@ -179,8 +179,11 @@ def _centre(search: _Search, flat: Float[np.ndarray, " h"], about: _About) -> tu
         move = np.clip(seen.next.shifts - about.shifts, -_FURTHEST, _FURTHEST)
         if not seen.good or np.max(np.abs(move)) < _SETTLED:
             break
-        about = _About(about.shifts + move, seen.next.pull)
-        seen = search.look(flat, about)
+        there = _About(about.shifts + move, seen.next.pull)
+        further = search.look(flat, there)
+        if not further.good:
+            break
+        about, seen = there, further
     return _About(about.shifts, seen.next.pull), seen
 
 
@@ -221,7 +224,12 @@ def _covariance(
 
 
 def _inverse(information: Float[np.ndarray, "h h"]) -> Float[np.ndarray, "h h"]:
-    """The inverse, with positive variances however unlike the scales of what is known and what is not."""
+    """The inverse, with positive variances however unlike the scales of what is known and what is not.
+
+    NaN where the information is no number.
+    """
+    if not np.isfinite(information).all():
+        return np.full_like(information, np.nan)
     unit = 1 / np.sqrt(np.diag(information))
     values, ways = np.linalg.eigh(information * unit[:, None] * unit[None, :])
     return (ways / np.maximum(values, _SINGULAR)) @ ways.T * unit[:, None] * unit[None, :]
