@@ -122,7 +122,7 @@ def weigh(sheet: Sheet, entrants: Sequence[int] | None = None) -> Float[np.ndarr
     a few odd subjects, whom hardly anybody foresees, would buy weight for whoever says that anything may happen.
     Clearly: the 95 % interval of the difference, paired by unit.
     """
-    sound = np.isfinite(sheet.to_truth).all(0)
+    sound = np.isfinite(sheet.to_truth.mean(0))
     chosen = [i for i in (range(len(sheet.names)) if entrants is None else entrants) if sound[i]]
     if not chosen:
         return np.zeros(len(sheet.names))
