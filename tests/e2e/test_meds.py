@@ -62,6 +62,12 @@ def test_events_out_of_order_are_refused_with_their_place(tmp_path: Path):
     biowm("data", "check", study(tmp_path)).refused("0.parquet, row 4, column time", "ingest")
 
 
+def test_a_folder_without_its_list_of_codes_is_refused_with_what_to_do(tmp_path: Path):
+    write(tmp_path / "meds", events())
+    (tmp_path / "meds" / "metadata" / "codes.parquet").unlink()
+    biowm("data", "check", study(tmp_path)).refused("metadata/codes.parquet", "found no such file", "ingest")
+
+
 @pytest.mark.slow
 def test_fit_simulate_and_write_futures(tmp_path: Path):
     write(tmp_path / "meds", events())
@@ -76,6 +82,8 @@ def test_fit_simulate_and_write_futures(tmp_path: Path):
     assert set(rows["code"]) == {"SIMULATED//PSA", "SIMULATED//DRUG", "SIMULATED//drug//STOP"}
     assert set(rows["source_subject_id"]) == {3}
     assert rows["subject_id"].nunique() == 20
+    zoned = ("2050-01-04T14:00+02:00" if word == "2050-01-04T12:00" else word for word in ask)
+    assert biowm("simulate", tmp_path / "run", "--subject", 3, *zoned).json["median"] == said.json["median"]
     last = max(
         t for s, t, code, _ in events() if s == 3 and code == "PSA" and t is not None and t <= "2050-01-04 12:00"
     )

@@ -14,7 +14,7 @@ from biowm.core.path import Path
 from biowm.core.record import digest
 from biowm.core.spec import WorldSpec
 
-from . import cells, doses, events, meds, meds_folder, meds_keys, nonmem, subjects, tables, values
+from . import cells, doses, events, meds, meds_folder, meds_keys, nonmem, nonmem_records, subjects, tables, values
 from . import config as configs
 from .config import LimitText, StudyConfig
 from .faults import fault
@@ -93,11 +93,13 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
     elif study.events is not None:
         other, more = tables.read(locate(study.events.table, base, data, name), None, None)
         content = digest([content, more])
+    records = nonmem_records.records(table, study) if clinical else None
     if study.empty == "drop":
-        read = nonmem.observed if clinical else subjects.read
-        table = subjects.drop_empty(table, study, read(table, study))
+        read = subjects.read(table, study) if records is None else records.observed
+        kept = subjects.not_empty(table, study, read)
+        table, records = table.keep(kept), None if records is None else records.keep(kept)
     who = subjects.identify(table, study)
-    rows, given = nonmem.read(table, study, who) if clinical else _recorded(table, other, study, who)
+    rows, given = _recorded(table, other, study, who) if records is None else nonmem.read(records, who)
     check(rows.readings, table, study, who)
     starts = rows.moments.groupby("subject")["t"].min().to_numpy()
     plans = doses.schedules(doses.joined(given), starts, study.assignment.kind == "randomised")
@@ -187,9 +189,9 @@ def _recorded(
         for a in acting
     ]
     if other is not None:
-        dated = cells.dated(table, study.time, study.time.column)
+        kind = cells.kind_of_time(table, study.time, study.time.column)
         last = rows.moments.groupby("subject")["t"].max()
-        given += events.given(other, study, who, last, acting, dated)
+        given += events.given(other, study, who, last, acting, kind)
     return rows, given
 
 

@@ -100,7 +100,8 @@ def _moment(start: float | str, first: float, clock: str) -> float:
         except ValueError:
             pass
         try:
-            stamp = datetime.fromisoformat(start).replace(tzinfo=UTC)
+            stamp = datetime.fromisoformat(start)
+            stamp = stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp
             return (stamp - datetime.fromtimestamp(0, UTC)).total_seconds() * units.factor("s", clock) - first
         except (ValueError, units.UnitError):
             pass
