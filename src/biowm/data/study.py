@@ -67,6 +67,19 @@ def load(
     return _load(configs.read(file), file.parent, data, file, progress)
 
 
+def histories(
+    folder: str | File,
+    config: Mapping[str, Any],
+    until: Mapping[int, int],
+    *,
+    progress: meds.Progress = lambda text, share: None,
+) -> Study:
+    """The subjects of a MEDS folder as they were known at one time each (us since 1970); some may be empty."""
+    study = configs.parse({**config, "table": str(folder)})
+    root = locate(study.table, File.cwd(), None, "config")[0]
+    return _of_folder(study, root, File.cwd(), None, "config", progress, until)
+
+
 def from_frame(frame: pd.DataFrame, config: Mapping[str, Any], *, data: str | File | None = None) -> Study:
     """A study from a data frame and its description: the keys of a study file, without table."""
     study = configs.parse({"table": "frame", **config})
@@ -123,9 +136,15 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
 
 
 def _of_folder(
-    study: StudyConfig, root: File, base: File, data: str | File | None, name: object, progress: meds.Progress
+    study: StudyConfig,
+    root: File,
+    base: File,
+    data: str | File | None,
+    name: object,
+    progress: meds.Progress,
+    until: Mapping[int, int] | None = None,
 ) -> Study:
-    """A study of the events in a MEDS folder."""
+    """A study of the events in a MEDS folder; of what was known at times `until`, if they are given."""
     if not root.is_dir():
         raise fault("a file", "a MEDS folder: data/ with shards and metadata/", file=root)
     if study.format not in (None, "meds"):
@@ -134,7 +153,8 @@ def _of_folder(
     meds_keys.agree(study, name)
     folder = meds_folder.open_folder(root)
     labels = None if study.labels is None else locate(study.labels, base, data, name)[0]
-    cohort = meds.read(folder, study, name, labels, progress)
+    times = until if labels is None else meds_folder.prediction_times(labels)
+    cohort = meds.read(folder, study, name, times, progress, sparse=until is not None)
     spacing = _spacing(cohort.paths)
     content = [meds_folder.digest_of(folder), None if labels is None else digest(labels.read_bytes())]
     return Study(
@@ -174,7 +194,7 @@ def only(study: Study, rows: Sequence[int]) -> Study:
 
 
 def _spacing(paths: tuple[Path, ...]) -> float:
-    gaps = np.concatenate([np.diff(read_at(p)) for p in paths])
+    gaps = np.concatenate([np.empty(0), *(np.diff(read_at(p)) for p in paths)])
     return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
 
 
