@@ -26,7 +26,7 @@ from .mechanism_walk import Walk
 
 EDGE = 6.0  # how far a parameter may go from its start, on the unbounded scale (a factor of 400 above a bound)
 PRIOR_SD = (3.0, 0.7, 1.0, 1.0)  # about the start (see Free)
-_ROUNDS, _STEPS, _PASSES = 10, 25, 3  # linearisations, steps of a search each, passes to the likeliest shifts
+_ROUNDS, _STEPS, _PASSES = 10, 25, 8  # linearisations, steps of a search each, passes to the likeliest shifts
 _STILL = 0.03  # of a standard error: by less nothing moves any more
 _SETTLED = 3e-3  # the same of a subject's shifts, on the unbounded scale
 _FURTHEST = 1.0  # that a subject's shift moves at once
@@ -173,18 +173,23 @@ def _settle(
 
 
 def _centre(search: _Search, flat: Float[np.ndarray, " h"], about: _About) -> tuple[_About, _Look]:
-    """The likeliest shifts at these values, and what is seen about them."""
-    seen = search.look(flat, about)
+    """The likeliest shifts at these values, and what is seen about them.
+
+    Steps that turn back have gone too far: they are halved, of shifts and of their pull, which else grows without end.
+    """
+    seen, last, share = search.look(flat, about), np.zeros_like(about.shifts), np.ones((len(about.shifts), 1))
     for _ in range(_PASSES):
         move = np.clip(seen.next.shifts - about.shifts, -_FURTHEST, _FURTHEST)
         if not seen.good or np.max(np.abs(move)) < _SETTLED:
             break
-        there = _About(about.shifts + move, seen.next.pull)
+        share = np.where(np.sum(move * last, axis=1, keepdims=True) < 0, 0.5 * share, share)
+        last = move
+        there = _About(about.shifts + share * move, about.pull + share * (seen.next.pull - about.pull))
         further = search.look(flat, there)
         if not further.good:
             break
         about, seen = there, further
-    return _About(about.shifts, seen.next.pull), seen
+    return _About(about.shifts, about.pull + share * (seen.next.pull - about.pull)), seen
 
 
 def _uphill(search: _Search, flat: Float[np.ndarray, " h"], about: _About, seen: _Look) -> Float[np.ndarray, " h"]:
