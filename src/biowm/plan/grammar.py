@@ -65,7 +65,9 @@ class Named(NamedTuple):
 
 
 def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
-    """Read `[mean|max|min|final|total|time on|time off] NAME [over TIME]`, `time until NAME > NUMBER [over TIME]` or
+    """Read a quantity: a statistic of a channel or an action, or a time.
+
+    `[mean|max|min|final|total|time on|time off] NAME [over TIME]`, `time until NAME > NUMBER [over TIME]` or
     `time NAME in LOW to HIGH [over TIME]`.
 
     `[mean] CHANNEL at TIME` is the final one over TIME: what is read then. The statistic may be left out where `bare`.

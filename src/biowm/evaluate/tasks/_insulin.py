@@ -29,13 +29,14 @@ from ._diabetes import EVERY, TICK, Controller, Dose, Patient, Seen, Trace, Ward
 _TARGET, _ABOVE = 140.0, 150.0  # mg/dL: what corrections of the basal-bolus rule aim at, and above which they are made
 _MOST = 10.0  # basal rates: the most that a PID pumps
 _HOURS = EVERY / 60  # of a decision
-_SHY, _OFF, _MISJUDGED = 0.8, 0.5, 0.3  # of habits: how much of what is due, and how far rates and boluses are off (log)
+_SHY, _OFF, _MISJUDGED = 0.8, 0.5, 0.3  # of habits: share of what is due; how far rates and boluses are off (log)
 _SUSPEND = 80.0  # mg/dL: below which the pump of one who lives by habit stops
 GAINS = ((0.005, 0.01, 0.02, 0.03), (0.0, 2e-5), (0.0, 0.5, 1.0), (0.0, 0.5, 0.75, 1.0), (120.0, 140.0))
 """What is tried: basal rates per mg/dL off target, per mg/dL min, per mg/dL/min; share of a meal's bolus; target."""
 
 AHEAD = 240.0  # min that a decision looks ahead
-GOAL = "maximise time cgm in 80 to 160 mg/dL"  # inside the range that counts: readings err, and lows are worse than highs
+GOAL = "maximise time cgm in 80 to 160 mg/dL"
+"""Inside the range that counts: readings err, and lows are worse than highs."""
 
 RATE, BOLUS = 5.0, 2.0  # most that may be given: basal rates, and times what the patient's ratio says of a meal
 SPEC = WorldSpec(
@@ -46,16 +47,16 @@ SPEC = WorldSpec(
         ActionCard("insulin", "", "rate", 0.0, 200.0),  # own basal rates; a bolus counts as given over its half hour
         ActionCard("meal", "h", "bolus", 0.0, 100.0),  # hours at the basal rate that its own bolus is worth
     ),
-    traits=(Trait("need"),),  # logarithm of what an hour at the basal rate lowers glucose, mg/dL, by the own rules
+    traits=(Trait("need"),),  # logarithm of what an hour at the basal rate lowers glucose (mg/dL), by the own rules
 )
 
 
 class Habit(Controller):
-    """Basal-bolus therapy as people live it: on the safe side, meals misjudged, boluses forgotten or given without need.
+    """Basal-bolus therapy as people live it: too little, meals misjudged, boluses forgotten or given without need.
 
-    All doses are a fifth too small in the middle; the basal rate is off by another factor every two hours, each bolus by
-    another. A tenth of the meals get none, one half hour in twenty there is a bolus that nothing calls for, and the pump
-    stops while the reading is low, so that doses tell of their effects.
+    All doses are a fifth too small in the middle; the basal rate is off by another factor every two hours, each
+    bolus by another. A tenth of the meals get none, one half hour in twenty there is a bolus that nothing calls for,
+    and the pump stops while the reading is low, so that doses tell of their effects.
     """
 
     every: ClassVar[float] = EVERY
@@ -204,7 +205,7 @@ class Mpc(Controller):
 
 
 def scales(who: Patient) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """Doses by the patient's own rules: what turns U into hours at its basal rate, and g into those its bolus is worth."""
+    """Doses by the own rules: what turns U/h into basal rates, and g into the hours at it that its bolus is worth."""
     return 1 / who.basal, 1 / (who.ratio * who.basal)
 
 
