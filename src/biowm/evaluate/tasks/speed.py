@@ -212,7 +212,7 @@ def _choice(problem: Problem) -> _Choice:
     who, key = patients(list(range(0, 30, 5))), jax.random.key(problem.seed)
     eaten = jnp.asarray(meals(len(who.weight), 2, [problem.seed]))
     past, ward = insulin.by_habit(who, eaten, eaten, jax.random.split(key, len(who.weight)))
-    logs = paths(past, *(np.asarray(a) for a in insulin.scales(who)))
+    logs = paths(past, *(np.asarray(a) for a in (*insulin.scales(who), insulin.traits(who))))
     trunk = next(c for c in entrants() if c.name == "mixed(full)")
     member = trunk.fit(material(insulin.SPEC, logs, EVERY, insulin.AHEAD))
     names = [f"member {i}" for i in range(_MEMBERS)]
