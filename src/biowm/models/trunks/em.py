@@ -20,6 +20,7 @@ from biowm.core.path import Path, take
 from biowm.core.spec import WorldSpec
 
 from ..features import ACTION_BLOCKS, BLOCKS, columns_of, features, with_traits
+from ..holds import Hold, fit_holds
 from ..tracker import Frame, Tracker, trace
 from .mixed import Mixed, target
 
@@ -47,13 +48,14 @@ class MixedConfig:
 
 
 @eqx.filter_jit
-def _rows(frame: Frame, paths: Path, n_actions: int, lams: Float[Array, " l"]):
+def _rows(frame: Frame, hold: Hold, paths: Path, n_actions: int, lams: Float[Array, " l"]):
     def subject(path: Path):
         before = trace(frame, path, n_actions).before
 
         def at_time(tracker: Tracker, x):
             mask = jnp.isfinite(x) & (tracker.seen > 0) & (tracker.age > 0)
             z = frame.scale.to_z(jnp.where(jnp.isfinite(x), x, 1.0))
+            mask &= ~hold.held(tracker, z)
             row = features(tracker)
             full = with_traits(row, tracker)
             y, jac = jax.vmap(lambda lam: target(frame, tracker, z, jnp.full_like(z, lam)))(lams)
@@ -64,12 +66,12 @@ def _rows(frame: Frame, paths: Path, n_actions: int, lams: Float[Array, " l"]):
     return jax.vmap(subject)(paths)
 
 
-def _streamed(frame: Frame, paths: Path, n_actions: int) -> Iterator[tuple[np.ndarray, ...]]:
+def _streamed(frame: Frame, hold: Hold, paths: Path, n_actions: int) -> Iterator[tuple[np.ndarray, ...]]:
     """The rows of all subjects, a chunk at a time, by one compiled program."""
     n = paths.t.shape[0]
     for start in range(0, n, _CHUNK):
         index = np.arange(start, start + _CHUNK).clip(max=n - 1)
-        got = _rows(frame, take(paths, index), n_actions, jnp.asarray(LAMBDAS))
+        got = _rows(frame, hold, take(paths, index), n_actions, jnp.asarray(LAMBDAS))
         yield tuple(np.asarray(a, np.float64)[: n - start] for a in got)
 
 
@@ -88,10 +90,10 @@ class Moments:
     log_w: float
 
 
-def moments(frame: Frame, paths: Path, config: MixedConfig, n_actions: int) -> list[Moments]:
-    """One `Moments` a channel, from the training paths, streamed over subjects."""
+def moments(frame: Frame, hold: Hold, paths: Path, config: MixedConfig, n_actions: int) -> list[Moments]:
+    """One `Moments` a channel, from the increments of the training paths that were not held, streamed over subjects."""
     parts: list[list[tuple]] = [[] for _ in range(frame.start_mean.shape[0])]
-    for row, full, y, jac, gap, mask in _streamed(frame, paths, n_actions):
+    for row, full, y, jac, gap, mask in _streamed(frame, hold, paths, n_actions):
         for j, part in enumerate(parts):
             part.append(_sums(row[:, :, j], full[:, :, j], y[..., j], jac[..., j], gap[..., j], mask[..., j], config))
     return [_join(part) for part in parts]
@@ -224,8 +226,9 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by likelihood of a few."""
     used, active = masks(spec, config)
     some = few(paths)
-    everyone = moments(frame, paths, config, len(spec.actions))
-    tried_on = everyone if some is paths else moments(frame, some, config, len(spec.actions))
+    hold = fit_holds(frame, paths, len(spec.actions))
+    everyone = moments(frame, hold, paths, config, len(spec.actions))
+    tried_on = everyone if some is paths else moments(frame, hold, some, config, len(spec.actions))
     fits, lams = [], []
     for channel, mo, part in zip(spec.channels, everyone, tried_on, strict=True):
         options = range(len(LAMBDAS)) if channel.link == "log" and config.transform else (0,)
@@ -240,6 +243,7 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     world = Mixed(
         spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
         cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]), cast(np.zeros(len(fits))), cast(np.eye(len(fits))),
+        hold,
     )  # fmt: skip
     if len(fits) == 1:
         return world
@@ -253,7 +257,7 @@ def unexplained(world: Mixed, paths: Path) -> Float[np.ndarray, "n d"]:
         np.asarray(a, np.float64) for a in (world.pace, world.power, world.lam, world.W, world.root, world.s2)
     )
     chosen = np.abs(np.array(LAMBDAS)[:, None] - lam).argmin(0)
-    for row, full, y, _, gap, mask in _streamed(world.frame, paths, len(world.spec.actions)):
+    for row, full, y, _, gap, mask in _streamed(world.frame, world.hold, paths, len(world.spec.actions)):
         gap = np.maximum(gap, 1e-3)
         y = np.take_along_axis(y, chosen[None, None, None], axis=2)[:, :, 0] / gap**pace
         unit = np.sqrt(gap ** (2 * pace - power) / s2) * mask

@@ -8,7 +8,8 @@ Per channel j, from its state at the last reading to the next reading, `gap` lat
 
 where the channels' noise is correlated (root `mix`; the belief, each channel's own, makes no use of it), and with F, B
 rows of the feature library (B random per subject: the belief is their exact posterior, where r > 0 that of the dynamics
-linearised at the filtered state, on which the features are computed).
+linearised at the filtered state, on which the features are computed). A channel that repeats its readings holds its last
+value with the probability of `holds`; the increments are those that it did not hold, and a held one moves no belief.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
 from ..features import features, slopes, with_traits
+from ..holds import Hold
 from ..tracker import Frame, Tracker, advance, fresh, give, read
 
 _LIMIT = 8.0
+_LUCK = 0x686F6C64  # folded into a key for what decides holds, so that the noise is what it is without them
 _STEEPEST = 1.5  # most by which an error of the state may grow in one gap: features are linear only nearby
 _FLATTEST = 0.1
 
@@ -103,6 +106,7 @@ class Mixed(World):
     s2: Float[Array, " d"]
     r: Float[Array, " d"]
     mix: Float[Array, "d d"]
+    hold: Hold
 
     def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
         d, p = self.root.shape[:2]
@@ -119,7 +123,7 @@ class Mixed(World):
     def update(self, belief: MixedBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> MixedBelief:
         tracker, frame = belief.tracker, self.frame
         z = frame.scale.to_z(jnp.where(mask, reading, 1.0))
-        learn = mask & (tracker.seen > 0) & (tracker.age > 0)
+        learn = mask & (tracker.seen > 0) & (tracker.age > 0) & ~self.hold.held(tracker, z)
         ahead = self.ahead(belief)
         y, _ = target(frame, tracker, z, self.lam)
 
@@ -178,7 +182,7 @@ class Mixed(World):
         late = (tracker.seen > 0) & (tracker.age > 0)
         due = self.expect(tracker, theta)
         y = due.scale * (due.fixed + due.own + due.sd * self.together(jax.random.normal(k_late, z.shape)))
-        now = jnp.where(late, self._after(tracker, y), z)
+        now = jnp.where(late, self.hold.settle(tracker, self._after(tracker, y), draw_luck(key, z)), z)
         return MixedState(belief.t, read(tracker, now, late | (tracker.seen == 0)), theta)
 
     def step(
@@ -187,7 +191,7 @@ class Mixed(World):
         tracker = advance(state.tracker, self.frame, action, dt)
         due = self.expect(tracker, state.theta)
         noise = due.sd * self.together(jax.random.normal(key, due.sd.shape))
-        tracker = self.land(tracker, due.scale * (due.fixed + due.own + noise))
+        tracker = self.land(tracker, due.scale * (due.fixed + due.own + noise), draw_luck(key, noise))
         return MixedState(state.t + dt, tracker, state.theta)
 
     def expect(self, tracker: Tracker, theta: Float[Array, "d p"]) -> Due:
@@ -201,9 +205,9 @@ class Mixed(World):
         """Independent standard normal noise, with the correlation of the channels (a sum: it fuses with the step)."""
         return jnp.sum(self.mix * noise[None, :], axis=1)
 
-    def land(self, tracker: Tracker, y: Float[Array, " d"]) -> Tracker:
-        """The tracker after every channel has risen by the transformed increment `y`, and was read."""
-        return read(tracker, self._after(tracker, y), jnp.ones_like(y, bool))
+    def land(self, tracker: Tracker, y: Float[Array, " d"], luck: Float[Array, " d"]) -> Tracker:
+        """The tracker after every channel has held or risen by the transformed increment `y`, and was read."""
+        return read(tracker, self.hold.settle(tracker, self._after(tracker, y), luck), jnp.ones_like(y, bool))
 
     def observe(self, state: MixedState) -> Observation:
         z, error = state.tracker.z, jnp.sqrt(self.r) / self.frame.scale.sd
@@ -224,6 +228,11 @@ class Mixed(World):
         lam = jnp.where(self.lam > 0, self.lam, 1.0)
         curved = jnp.log(jnp.maximum(1 + lam * y, 1e-6)) / lam
         return jnp.where(self.lam > 0, curved, y)
+
+
+def draw_luck(key: PRNGKeyArray, like: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """What decides whether each channel holds, uniform on [0, 1): independent of the noise that `key` makes."""
+    return jax.random.uniform(jax.random.fold_in(key, _LUCK), like.shape)
 
 
 def target(
