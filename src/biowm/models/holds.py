@@ -22,7 +22,9 @@ from biowm.core.registry import register
 from .tracker import Frame, Tracker, same, trace
 
 FEATURES = 8
-_LEAST_TIES, _MORE = 30, 2.0  # a channel holds if ties are this many, and twice as common as any other one change
+# A channel holds if it ties this often, and this much more often than it makes any other change; changes are told
+# apart in grains of its spread (single precision blurs them).
+_LEAST_TIES, _MORE, _GRAIN = 30, 3.0, 1e-4
 _PENALTY, _LOWEST, _HIGHEST = 1.0, -12.0, 5.0
 
 
@@ -74,10 +76,12 @@ def holding(x: Float[np.ndarray, "b t d"]) -> Bool[np.ndarray, " d"]:
     found = np.zeros(x.shape[2], bool)
     for j in range(x.shape[2]):
         own = [v[np.isfinite(v)] for v in np.asarray(x[:, :, j], np.float64)]
-        change = np.concatenate([np.diff(v) for v in own]) if own else np.zeros(0)
-        ties = int((change == 0).sum())
-        _, count = np.unique(np.round(change[change != 0], 6), return_counts=True)
-        found[j] = ties >= max(_LEAST_TIES, _MORE * count.max(initial=0))
+        values = np.concatenate(own)
+        if len(values) > 1:
+            grain = max(_GRAIN * float(values.std()), 1e-300)
+            steps = np.round(np.concatenate([np.diff(v) for v in own]) / grain)
+            _, count = np.unique(steps[steps != 0], return_counts=True)
+            found[j] = (steps == 0).sum() >= max(_LEAST_TIES, _MORE * count.max(initial=0))
     return found
 
 
