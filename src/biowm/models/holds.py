@@ -2,9 +2,10 @@
 
 A score that nobody saw a reason to change, or a lesion that is measured the same, is not a small increment. Such a
 channel has a point mass at its last value, by a hazard of change: over a gap it holds with probability
-exp(-gap exp(w'x)), x (taken just after the last reading) being 1, log(1 + how long it has not changed), whether it
-just changed, log(1 + time since the start), its value and that squared, and whether it is the least or most ever read.
-A hazard, unlike a share of readings, says the same of twelve steps of an hour as of one of twelve hours.
+exp(-gap exp(w'x)), x being, just after the last reading, 1, log(1 + how long it has not changed), whether it just
+changed, log(1 + time since the start), its value and that squared, whether it is the least or most ever read, and,
+over the gap, mean doses and exposures. A hazard, unlike a share of readings, says the same of twelve steps of an hour
+as of one of twelve hours.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from scipy.optimize import minimize
 from biowm.core.path import Path
 from biowm.core.registry import register
 
-from .tracker import Frame, Tracker, same, trace
+from .tracker import EXPOSURE_TAUS, Frame, Tracker, same, trace
 
-FEATURES = 8
 # A channel holds if it ties this often, and this much more often than it makes any other change; changes are told
 # apart in grains of its spread (single precision blurs them).
-_LEAST_TIES, _MORE, _GRAIN = 30, 3.0, 1e-4
+_LEAST_TIES, _MORE, _GRAIN = 30, 5.0, 1e-4
 _PENALTY, _LOWEST, _HIGHEST = 1.0, -12.0, 5.0
 
 
@@ -46,26 +46,31 @@ class Hold(eqx.Module):
         """Whether a reading `z` of a channel that holds is the one before: it says nothing of how the channel moves."""
         return (self.on > 0) & same(z, tracker.z)
 
-    def settle(
-        self, tracker: Tracker, z: Float[Array, " d"], luck: Float[Array, " d"]
-    ) -> Float[Array, " d"]:
+    def settle(self, tracker: Tracker, z: Float[Array, " d"], luck: Float[Array, " d"]) -> Float[Array, " d"]:
         """`z`, or the last value in channels whose `luck` (uniform on [0, 1)) it is to hold."""
         return jnp.where(luck < self.chance(tracker), tracker.z, z)
 
 
 def look(tracker: Tracker, least: Float[Array, " d"], most: Float[Array, " d"]) -> Float[Array, "d f"]:
-    """What the hazard goes by: everything as it was just after the last reading of each channel."""
+    """What the hazard goes by, one row a channel (see the module)."""
     start = jnp.maximum(tracker.clock - tracker.age, 0.0)
     columns = (
         jnp.ones_like(tracker.z), jnp.log1p(tracker.still), (tracker.still == 0).astype(jnp.float32), jnp.log1p(start),
         tracker.z, tracker.z**2, same(tracker.z, least).astype(jnp.float32), same(tracker.z, most).astype(jnp.float32),
     )  # fmt: skip
-    return jnp.stack(columns, axis=1)
+    gap = jnp.maximum(tracker.age, 1e-3)
+    given = tracker.given / gap[:, None], (tracker.felt / gap[:, None, None]).reshape(gap.shape[0], -1)
+    return jnp.concatenate([jnp.stack(columns, axis=1), *given], axis=1)
 
 
-def no_holds(d: int) -> Hold:
+def width(n_actions: int) -> int:
+    """How many features there are."""
+    return 8 + n_actions * (1 + len(EXPOSURE_TAUS))
+
+
+def no_holds(d: int, n_actions: int) -> Hold:
     """Of `d` channels that never hold."""
-    return Hold(jnp.zeros(d), jnp.zeros((d, FEATURES)), jnp.zeros(d), jnp.zeros(d))
+    return Hold(jnp.zeros(d), jnp.zeros((d, width(n_actions))), jnp.zeros(d), jnp.zeros(d))
 
 
 def holding(x: Float[np.ndarray, "b t d"]) -> Bool[np.ndarray, " d"]:
@@ -90,13 +95,13 @@ def fit_holds(frame: Frame, paths: Path, n_actions: int) -> Hold:
     x = np.asarray(paths.x)
     on, d = holding(x), x.shape[2]
     if not on.any():
-        return no_holds(d)
+        return no_holds(d, n_actions)
     z = frame.scale.to_z(x)
     least, most = np.nanmin(z, (0, 1)), np.nanmax(z, (0, 1))
     rows, gap, tied, mask = (
         np.asarray(a) for a in _rows(frame, paths, n_actions, jnp.asarray(least), jnp.asarray(most))
     )
-    weights = np.zeros((d, FEATURES))
+    weights = np.zeros((d, width(n_actions)))
     for j in np.flatnonzero(on):
         use = mask[..., j]
         weights[j] = hazard(rows[:, :, j][use], gap[..., j][use], tied[..., j][use])

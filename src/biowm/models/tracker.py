@@ -61,8 +61,9 @@ class Tracker(eqx.Module):
     """Last readings, their pace and leaky averages, and what was given since; times in spacings.
 
     z, prev: last two readings of each channel (standardised link space); lag: time between them; age: time
-    since the last; still: how long, at the last reading, it had been read the same; mean: leaky averages of z; e: leaky averages of each action; given, felt: integrals of
-    the actions and of `e` since each channel's last reading; total: integrals of each action, and of it
+    since the last; still: how long, at the last reading, it had been read the same; mean: leaky averages of z;
+    e: leaky averages of each action; given, felt: integrals of the actions and of `e` since each channel's last
+    reading; total: integrals of each action, and of it
     times the clock, since the start (how much was given, and when); pending: boluses not yet spread over a
     step; moments: running count, mean time, mean z, S_tt and S_tz for the subject's own trend.
     """

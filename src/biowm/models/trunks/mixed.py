@@ -8,8 +8,11 @@ Per channel j, from its state at the last reading to the next reading, `gap` lat
 
 where the channels' noise is correlated (root `mix`; the belief, each channel's own, makes no use of it), and with F, B
 rows of the feature library (B random per subject: the belief is their exact posterior, where r > 0 that of the dynamics
-linearised at the filtered state, on which the features are computed). A channel that repeats its readings holds its last
-value with the probability of `holds`; the increments are those that it did not hold, and a held one moves no belief.
+linearised at the filtered state, on which the features are computed).
+
+A channel that repeats its readings holds its last value with a probability of its own (`hold`); the increments are
+those that it did not hold, and a reading that was held moves no belief. Where noise fades (`fade`), s2 is times
+(1 + time since the start)^fade, as long as anybody was followed (`longest`).
 """
 
 from __future__ import annotations
@@ -107,6 +110,8 @@ class Mixed(World):
     r: Float[Array, " d"]
     mix: Float[Array, "d d"]
     hold: Hold
+    fade: Float[Array, " d"]
+    longest: Float[Array, " d"]
 
     def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
         d, p = self.root.shape[:2]
@@ -221,7 +226,8 @@ class Mixed(World):
     def _scales(self, tracker: Tracker) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """gap^pace, and the variance of the noise of the divided increment."""
         gap = jnp.maximum(tracker.age, 1e-3)
-        return gap**self.pace, self.s2 * gap ** (self.power - 2 * self.pace)
+        start = jnp.clip(tracker.clock - tracker.age, 0.0, self.longest)
+        return gap**self.pace, self.s2 * (1 + start) ** self.fade * gap ** (self.power - 2 * self.pace)
 
     def _increment(self, y: Float[Array, " d"]) -> Float[Array, " d"]:
         """The inverse Box-Cox transform, in link units."""
