@@ -99,8 +99,8 @@ def moments(
     for row, full, y, jac, gap, start, mask in _streamed(frame, hold, paths, n_actions):
         worth = (1 + start) ** -fade
         for j, part in enumerate(parts):
-            own = (a[..., j] for a in (jac, gap, worth, mask))
-            part.append(_sums(row[:, :, j], full[:, :, j], y[..., j], *own, config))
+            of = (..., j)
+            part.append(_sums(row[:, :, j], full[:, :, j], y[of], jac[of], gap[of], worth[of], mask[of], config))
     return [_join(part) for part in parts]
 
 
