@@ -20,7 +20,7 @@ from biowm.core.path import Path, take
 from biowm.core.spec import WorldSpec
 
 from ..features import ACTION_BLOCKS, BLOCKS, columns_of, features, with_traits
-from ..holds import Hold, fit_holds
+from ..holds import Hold, fit_holds, no_holds
 from ..tracker import Frame, Tracker, trace
 from .leftover import correlation, fading
 from .mixed import Mixed, target
@@ -35,7 +35,8 @@ class MixedConfig:
     """A variant of the mixed trunk.
 
     Feature blocks, level of random effects, exponents of time (`pace` of the mean, `power` of the noise
-    variance), ridge penalty, whether traits enter, and whether increments of log channels may be Box-Cox transformed.
+    variance), ridge penalty, whether traits enter, whether increments of log channels may be Box-Cox transformed,
+    whether readings may hold and noise may fade.
     """
 
     blocks: tuple[str, ...] = BLOCKS
@@ -45,6 +46,8 @@ class MixedConfig:
     penalty: float = 1e-3
     traits: bool = True
     transform: bool = True
+    holds: bool = True
+    fades: bool = True
 
 
 @eqx.filter_jit
@@ -232,14 +235,15 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 
     A first fit says whether the noise fades; where it does, a second one knows it.
     """
-    hold = fit_holds(frame, paths, len(spec.actions))
-    world = _fit(spec, frame, hold, np.zeros(len(spec.channels)), paths, config)
-    fade = fading(*unexplained(world, paths))
+    d, a = len(spec.channels), len(spec.actions)
+    hold = fit_holds(frame, paths, a) if config.holds else no_holds(d, a)
+    world = _fit(spec, frame, hold, np.zeros(d), paths, config)
+    fade = fading(*unexplained(world, paths)) if config.fades else np.zeros(d)
     if fade.any():
         world = _fit(spec, frame, hold, fade, paths, config)
-    if len(spec.channels) == 1:
+    if d == 1:
         return world
-    left = unexplained(world, few(paths))[0].reshape(-1, len(spec.channels))
+    left = unexplained(world, few(paths))[0].reshape(-1, d)
     return eqx.tree_at(lambda w: w.mix, world, jnp.asarray(np.linalg.cholesky(correlation(left)), jnp.float32))
 
 
