@@ -13,6 +13,7 @@ from biowm.core.queries import Queries
 from biowm.core.rollout import assimilate
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, WorldSpec
+from biowm.models.baselines.ridge import RIDGE
 from biowm.models.holds import Hold, fit_holds, hazard, holding, no_holds, width
 from biowm.models.tracker import Tracker, advance, fit_frame, fresh, read
 from biowm.models.trunks.em import MixedConfig, fit_mixed
@@ -92,6 +93,12 @@ def test_increments_are_learned_from_those_that_did_not_hold(paths: Path):
     """Jumps have variance 1 an hour, whatever the share of readings that did not jump."""
     world = fit_mixed(SPEC, fit_frame(SPEC, paths, 2.0), paths, MixedConfig(("one",), "none"))
     np.testing.assert_allclose(world.s2, [2.0, 2 * 0.09], rtol=0.2)
+
+
+def test_the_ridge_rule_is_as_plain_as_ever(paths: Path):
+    rule = fit_mixed(SPEC, fit_frame(SPEC, paths, 2.0), paths, RIDGE)
+    assert not np.asarray(rule.hold.on).any()
+    assert not np.asarray(rule.fade).any()
 
 
 def test_a_channel_that_repeats_has_no_reading_noise(world: Mixed):

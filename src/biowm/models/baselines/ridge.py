@@ -21,5 +21,5 @@ RIDGE = MixedConfig(
 
 @register("candidates", "ridge")
 def candidates() -> tuple[Candidate, ...]:
-    """The plain trunk without random effects, exposures, traits, transforms, holds or fading noise: a rule everybody knows."""
+    """The plain trunk: no random effects, exposures, traits, transforms, holds or fades; a rule everybody knows."""
     return (Candidate("ridge", True, lambda m: fit_mixed(m.spec, m.frame, m.paths, RIDGE)),)

@@ -247,10 +247,8 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     return eqx.tree_at(lambda w: w.mix, world, jnp.asarray(np.linalg.cholesky(correlation(left)), jnp.float32))
 
 
-def _fit(
-    spec: WorldSpec, frame: Frame, hold: Hold, fade: Float[np.ndarray, " d"], paths: Path, config: MixedConfig
-) -> Mixed:
-    """The fit where it is known which channels hold and how noise fades; noise independent between channels."""
+def _fit(spec: WorldSpec, frame: Frame, hold: Hold, fade: np.ndarray, paths: Path, config: MixedConfig) -> Mixed:
+    """The fit where it is known which channels hold and how noise fades, channel by channel."""
     used, active = masks(spec, config)
     some = few(paths)
     everyone = moments(frame, hold, fade, paths, config, len(spec.actions))
