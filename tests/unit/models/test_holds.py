@@ -158,3 +158,15 @@ def test_a_tracker_forgets_stillness_at_a_change(world: Mixed):
     np.testing.assert_allclose(tracker.still, [1.0, 0.0])
     tracker = read(advance(tracker, frame, nothing, jnp.asarray(2.0)), jnp.asarray([0.4, 0.3]), everyone)
     np.testing.assert_allclose(tracker.still, [0.0, 1.0])
+
+
+def test_a_channel_that_never_changed_stays_where_it_is(paths: Path):
+    x = np.array(paths.x)
+    x[..., 0] = np.where(np.isfinite(x[..., 0]), 3.0, np.nan)
+    still = eqx.tree_at(lambda p: p.x, paths, x)
+    world = fit_mixed(SPEC, fit_frame(SPEC, still, 2.0), still, MixedConfig(("one", "z"), "full"))
+    t = np.asarray(paths.t)
+    queries = Queries(np.arange(5), np.full(5, 6), t[:5, 6][:, None] + np.array([2.0, 8.0], np.float32))
+    draws = forecast(world, still, queries, key=jax.random.key(0), draws=32)[..., 0]
+    assert (np.abs(draws - 3.0) < 1e-4).mean() > 0.98
+    np.testing.assert_allclose(draws, 3.0, atol=0.01)
