@@ -56,12 +56,13 @@ def fit_noisy(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 def profile(plain: Mixed, paths: Path, config: MixedConfig, shares: tuple[float, ...] = SHARES) -> tuple[Tried, ...]:
     """The likelihood at each share of reading noise, the same in all channels, until it has fallen in every channel.
 
-    `plain` is the fit without noise; every share starts from the one before.
+    `plain` is the fit without noise; every share starts from the one before. Channels that hold have none: noise does
+    not repeat itself.
     """
     d = plain.s2.shape[0]
     tried = [Tried(np.zeros(d), plain, innovations(plain, paths)[1])]
     for value in shares:
-        last, share = tried[-1].world, np.full(d, value)
+        last, share = tried[-1].world, np.where(np.asarray(plain.hold.on) > 0, 0.0, value)
         total = np.asarray(last.s2 + last.r, np.float64)
         moved = _refitted(last, last.W, last.root, (1 - share) * total, share * total)
         tried.append(_refit(moved, share, paths, config))
@@ -109,12 +110,13 @@ def _rows(world: Mixed, paths: Path):
         tracker, frame = belief.tracker, world.frame
         after = world.update(belief, jnp.where(mask, x, 1.0), mask)
         ahead = world.ahead(belief)
-        y, jac = target(frame, tracker, frame.scale.to_z(jnp.where(mask, x, 1.0)), world.lam)
+        now = frame.scale.to_z(jnp.where(mask, x, 1.0))
+        y, jac = target(frame, tracker, now, world.lam)
         moved, _ = target(frame, tracker, after.tracker.z, world.lam)
         noise = ahead.a2 + ahead.r
         spread = jnp.sum(ahead.c**2, axis=1) + noise
         log_lik = jac - 0.5 * (jnp.log(2 * jnp.pi * spread) + (y - ahead.mean) ** 2 / spread)
-        learn = mask & (tracker.seen > 0) & (tracker.age > 0)
+        learn = mask & (tracker.seen > 0) & (tracker.age > 0) & ~world.hold.held(tracker, now)
         gain, past = ahead.a2 / noise, ahead.carry * off
         row = ahead.carry[:, None] * G + ahead.full
         G_now = ((1 - gain) / ahead.bend)[:, None] * row
