@@ -25,6 +25,7 @@ from .mixed import Mixed, target
 
 LAMBDAS = (0.0, 0.25, 0.5, 1.0)
 _STEPS, _PRIOR, _CHUNK, _FEW = 15, 3.0, 64, 200
+_REACH, _LEAST_REACH = 1.0, 1.5  # quantile of the gaps; grids leave gaps of 1.5 spacings alone, too
 _FAR, _LEAST_PAIRS, _LEAST_VALUE = 4.0, 30, 0.01
 Effects = Literal["none", "action", "full"]
 
@@ -214,6 +215,17 @@ def masks(spec: WorldSpec, config: MixedConfig) -> tuple[Bool[np.ndarray, " q"],
     return np.concatenate([used, np.full(crossed, config.traits)]), active
 
 
+def longest_gaps(paths: Path, spacing: float) -> Float[np.ndarray, " d"]:
+    """The longest gap between readings of each channel that was learned from (spacings)."""
+    t, x = np.asarray(paths.t, np.float64), np.isfinite(np.asarray(paths.x))
+    found = np.full(x.shape[2], _LEAST_REACH)
+    for j in range(x.shape[2]):
+        gaps = np.concatenate([np.diff(t[i, x[i, :, j]]) for i in range(len(t))]) / spacing
+        if len(gaps):
+            found[j] = max(found[j], np.quantile(gaps, _REACH))
+    return found
+
+
 def few(paths: Path) -> Path:
     """At most 200 subjects, spread evenly: enough to choose a transform or a share of noise on."""
     n = paths.t.shape[0]
@@ -240,6 +252,7 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     world = Mixed(
         spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
         cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]), cast(np.zeros(len(fits))), cast(np.eye(len(fits))),
+        cast(longest_gaps(paths, frame.spacing)),
     )  # fmt: skip
     if len(fits) == 1:
         return world

@@ -8,7 +8,8 @@ Per channel j, from its state at the last reading to the next reading, `gap` lat
 
 where the channels' noise is correlated (root `mix`; the belief, each channel's own, makes no use of it), and with F, B
 rows of the feature library (B random per subject: the belief is their exact posterior, where r > 0 that of the dynamics
-linearised at the filtered state, on which the features are computed).
+linearised at the filtered state, on which the features are computed). Gaps longer than those learned from are bridged:
+the belief goes on in steps of about one spacing from what it expects, whose error depends on theta and stays with it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ..tracker import Frame, Tracker, advance, fresh, give, read
 _LIMIT = 8.0
 _STEEPEST = 1.5  # most by which an error of the state may grow in one gap: features are linear only nearby
 _FLATTEST = 0.1
+_ROUND = 1e-3  # of the reach: sums of times are not exact
 
 
 class MixedBelief(Belief):
@@ -37,7 +39,8 @@ class MixedBelief(Belief):
 
     With e and n standard normal, theta = m + L e and state = tracker.z + (c'e + a n) / sd. Square roots are carried
     (Potter's filter, doi:10.2514/3.3090): they stay covariances in single precision, and drawing needs no
-    factorisation. This triangular form is closed: noise of the dynamics enters `a` alone. Where r = 0, c = a = 0.
+    factorisation. This triangular form is closed: noise of the dynamics enters `a` alone. Just after a reading with
+    r = 0, c = a = 0.
     """
 
     t: Float[Array, ""]
@@ -89,7 +92,8 @@ class Mixed(World):
     """Mixed-effects dynamics (see the module); `lam` is the Box-Cox power of each channel's increments.
 
     Every variant has the whole feature library, with zeros where it leaves a block out, so that all of them
-    run through the same compiled program. `mix` is the lower root of the correlation of the channels' noise.
+    run through the same compiled program. `mix` is the lower root of the correlation of the channels' noise, `reach`
+    the longest gap between readings of each channel that is taken as one (spacings, at least 1.5; inf: any).
     """
 
     spec: WorldSpec = eqx.field(static=True)
@@ -103,6 +107,7 @@ class Mixed(World):
     s2: Float[Array, " d"]
     r: Float[Array, " d"]
     mix: Float[Array, "d d"]
+    reach: Float[Array, " d"]
 
     def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
         d, p = self.root.shape[:2]
@@ -110,8 +115,31 @@ class Mixed(World):
         return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), none, self.root, none, jnp.zeros(d))
 
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
-        tracker = advance(belief.tracker, self.frame, action, dt)
-        return eqx.tree_at(lambda b: (b.t, b.tracker), belief, (belief.t + dt, tracker))
+        """Let time pass; a loop bridges gaps beyond the reach, and has no turn where there are none."""
+        spacing = self.frame.spacing
+
+        def far(now: MixedBelief, ahead: Float[Array, ""]) -> Bool[Array, " d"]:
+            return (now.tracker.seen > 0) & (now.tracker.age + ahead / spacing > self.reach * (1 + _ROUND))
+
+        def turn(carry: tuple[MixedBelief, Float[Array, ""]]) -> tuple[MixedBelief, Float[Array, ""]]:
+            now, left = carry
+            step = left / jnp.maximum(jnp.ceil(left / spacing - 0.5), 1.0)
+            now = self.bridge(now, far(now, step) & (now.tracker.age > 0))
+            tracker = advance(now.tracker, self.frame, action, step)
+            return eqx.tree_at(lambda b: b.tracker, now, tracker), left - step
+
+        start = (belief, jnp.asarray(dt, jnp.float32))
+        now, left = jax.lax.while_loop(lambda c: (c[1] > 0) & jnp.any(far(*c)), turn, start)
+        tracker = advance(now.tracker, self.frame, action, left)
+        return eqx.tree_at(lambda b: (b.t, b.tracker), now, (belief.t + dt, tracker))
+
+    def bridge(self, belief: MixedBelief, far: Bool[Array, " d"]) -> MixedBelief:
+        """The channels in `far` are taken to be where they are expected now, with the doubt about that."""
+        ahead = self.ahead(belief)
+        tracker = read(belief.tracker, self._after(belief.tracker, ahead.mean), far)
+        c = jnp.where(far[:, None], ahead.c / ahead.bend[:, None], belief.c)
+        a = jnp.where(far, jnp.sqrt(ahead.a2) / ahead.bend, belief.a)
+        return eqx.tree_at(lambda b: (b.tracker, b.c, b.a), belief, (tracker, c, a))
 
     def impulse(self, state, dose: Float[Array, " a"]):
         return eqx.tree_at(lambda s: s.tracker, state, give(state.tracker, self.frame, dose))
