@@ -21,11 +21,11 @@ from biowm.core.spec import WorldSpec
 
 from ..features import ACTION_BLOCKS, BLOCKS, columns_of, features, with_traits
 from ..tracker import Frame, Tracker, trace
+from .gaps import beyond, reaches
 from .mixed import Mixed, target
 
 LAMBDAS = (0.0, 0.25, 0.5, 1.0)
 _STEPS, _PRIOR, _CHUNK, _FEW = 15, 3.0, 64, 200
-_REACH, _LEAST_REACH = 1.0, 1.5  # quantile of the gaps; grids leave gaps of 1.5 spacings alone, too
 _FAR, _LEAST_PAIRS, _LEAST_VALUE = 4.0, 30, 0.01
 Effects = Literal["none", "action", "full"]
 
@@ -65,13 +65,16 @@ def _rows(frame: Frame, paths: Path, n_actions: int, lams: Float[Array, " l"]):
     return jax.vmap(subject)(paths)
 
 
-def _streamed(frame: Frame, paths: Path, n_actions: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """The rows of all subjects, a chunk at a time, by one compiled program."""
+def _streamed(
+    frame: Frame, paths: Path, n_actions: int, reach: Float[np.ndarray, " d"]
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """The rows of all subjects, a chunk at a time, by one compiled program; gaps beyond `reach` are masked."""
     n = paths.t.shape[0]
     for start in range(0, n, _CHUNK):
         index = np.arange(start, start + _CHUNK).clip(max=n - 1)
         got = _rows(frame, take(paths, index), n_actions, jnp.asarray(LAMBDAS))
-        yield tuple(np.asarray(a, np.float64)[: n - start] for a in got)
+        *rows, gap, mask = (np.asarray(a, np.float64)[: n - start] for a in got)
+        yield *rows, gap, mask * ~beyond(gap, reach)
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,12 @@ class Moments:
     log_w: float
 
 
-def moments(frame: Frame, paths: Path, config: MixedConfig, n_actions: int) -> list[Moments]:
-    """One `Moments` a channel, from the training paths, streamed over subjects."""
+def moments(
+    frame: Frame, paths: Path, config: MixedConfig, n_actions: int, reach: Float[np.ndarray, " d"] | float = np.inf
+) -> list[Moments]:
+    """One `Moments` a channel, from the training paths up to gaps of `reach` (spacings), streamed over subjects."""
     parts: list[list[tuple]] = [[] for _ in range(frame.start_mean.shape[0])]
-    for row, full, y, jac, gap, mask in _streamed(frame, paths, n_actions):
+    for row, full, y, jac, gap, mask in _streamed(frame, paths, n_actions, np.asarray(reach)):
         for j, part in enumerate(parts):
             part.append(_sums(row[:, :, j], full[:, :, j], y[..., j], jac[..., j], gap[..., j], mask[..., j], config))
     return [_join(part) for part in parts]
@@ -215,29 +220,24 @@ def masks(spec: WorldSpec, config: MixedConfig) -> tuple[Bool[np.ndarray, " q"],
     return np.concatenate([used, np.full(crossed, config.traits)]), active
 
 
-def longest_gaps(paths: Path, spacing: float) -> Float[np.ndarray, " d"]:
-    """The longest gap between readings of each channel that was learned from (spacings)."""
-    t, x = np.asarray(paths.t, np.float64), np.isfinite(np.asarray(paths.x))
-    found = np.full(x.shape[2], _LEAST_REACH)
-    for j in range(x.shape[2]):
-        gaps = np.concatenate([np.diff(t[i, x[i, :, j]]) for i in range(len(t))]) / spacing
-        if len(gaps):
-            found[j] = max(found[j], np.quantile(gaps, _REACH))
-    return found
-
-
 def few(paths: Path) -> Path:
     """At most 200 subjects, spread evenly: enough to choose a transform or a share of noise on."""
     n = paths.t.shape[0]
     return paths if n <= _FEW else take(paths, np.linspace(0, n - 1, _FEW).astype(int))
 
 
-def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
-    """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by likelihood of a few."""
+def fit_mixed(
+    spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig, reach: Float[np.ndarray, " d"] | None = None
+) -> Mixed:
+    """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by likelihood of a few.
+
+    Increments over gaps beyond `reach` (spacings; default: the longest there are) are not learned from.
+    """
+    reach = reaches(paths, frame.spacing)[0] if reach is None else reach
     used, active = masks(spec, config)
     some = few(paths)
-    everyone = moments(frame, paths, config, len(spec.actions))
-    tried_on = everyone if some is paths else moments(frame, some, config, len(spec.actions))
+    everyone = moments(frame, paths, config, len(spec.actions), reach)
+    tried_on = everyone if some is paths else moments(frame, some, config, len(spec.actions), reach)
     fits, lams = [], []
     for channel, mo, part in zip(spec.channels, everyone, tried_on, strict=True):
         options = range(len(LAMBDAS)) if channel.link == "log" and config.transform else (0,)
@@ -252,7 +252,7 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     world = Mixed(
         spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
         cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]), cast(np.zeros(len(fits))), cast(np.eye(len(fits))),
-        cast(longest_gaps(paths, frame.spacing)),
+        cast(reach),
     )  # fmt: skip
     if len(fits) == 1:
         return world
@@ -266,7 +266,7 @@ def unexplained(world: Mixed, paths: Path) -> Float[np.ndarray, "n d"]:
         np.asarray(a, np.float64) for a in (world.pace, world.power, world.lam, world.W, world.root, world.s2)
     )
     chosen = np.abs(np.array(LAMBDAS)[:, None] - lam).argmin(0)
-    for row, full, y, _, gap, mask in _streamed(world.frame, paths, len(world.spec.actions)):
+    for row, full, y, _, gap, mask in _streamed(world.frame, paths, len(world.spec.actions), np.asarray(world.reach)):
         gap = np.maximum(gap, 1e-3)
         y = np.take_along_axis(y, chosen[None, None, None], axis=2)[:, :, 0] / gap**pace
         unit = np.sqrt(gap ** (2 * pace - power) / s2) * mask

@@ -27,11 +27,11 @@ from biowm.core.world import Belief, Observation, State, World
 
 from ..features import features, slopes, with_traits
 from ..tracker import Frame, Tracker, advance, fresh, give, read
+from .gaps import cross
 
 _LIMIT = 8.0
 _STEEPEST = 1.5  # most by which an error of the state may grow in one gap: features are linear only nearby
 _FLATTEST = 0.1
-_ROUND = 1e-3  # of the reach: sums of times are not exact
 
 
 class MixedBelief(Belief):
@@ -115,23 +115,8 @@ class Mixed(World):
         return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), none, self.root, none, jnp.zeros(d))
 
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
-        """Let time pass; a loop bridges gaps beyond the reach, and has no turn where there are none."""
-        spacing = self.frame.spacing
-
-        def far(now: MixedBelief, ahead: Float[Array, ""]) -> Bool[Array, " d"]:
-            return (now.tracker.seen > 0) & (now.tracker.age + ahead / spacing > self.reach * (1 + _ROUND))
-
-        def turn(carry: tuple[MixedBelief, Float[Array, ""]]) -> tuple[MixedBelief, Float[Array, ""]]:
-            now, left = carry
-            step = left / jnp.maximum(jnp.ceil(left / spacing - 0.5), 1.0)
-            now = self.bridge(now, far(now, step) & (now.tracker.age > 0))
-            tracker = advance(now.tracker, self.frame, action, step)
-            return eqx.tree_at(lambda b: b.tracker, now, tracker), left - step
-
-        start = (belief, jnp.asarray(dt, jnp.float32))
-        now, left = jax.lax.while_loop(lambda c: (c[1] > 0) & jnp.any(far(*c)), turn, start)
-        tracker = advance(now.tracker, self.frame, action, left)
-        return eqx.tree_at(lambda b: (b.t, b.tracker), now, (belief.t + dt, tracker))
+        later = cross(belief, lambda b: b.tracker, self.bridge, self.frame, self.reach, action, dt)
+        return eqx.tree_at(lambda b: b.t, later, belief.t + dt)
 
     def bridge(self, belief: MixedBelief, far: Bool[Array, " d"]) -> MixedBelief:
         """The channels in `far` are taken to be where they are expected now, with the doubt about that."""

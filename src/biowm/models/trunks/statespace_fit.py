@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from biowm.core.path import Path, take
 from biowm.core.schedule import between
@@ -22,6 +22,7 @@ from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
 from .em import MixedConfig, Moments, em, few, fit_mixed, masks, root
+from .gaps import cross, reaches
 from .mixed import Mixed, MixedBelief, target
 
 SHARES = (0.1, 0.3, 0.5, 0.8, 0.9)
@@ -42,7 +43,7 @@ def fit_noisy(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 
     The shares are chosen on at most 200 subjects. The result is never less likely than the trunk without noise.
     """
-    plain = fit_mixed(spec, frame, paths, config)
+    plain = fit_reach(spec, frame, paths, config)
     tried = profile(plain, few(paths), config)
     best = np.argmax([t.log_lik for t in tried], axis=0)
     if not best.any():
@@ -51,6 +52,22 @@ def fit_noisy(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     share, *arrays = (np.stack(column) for column in zip(*chosen, strict=True))
     noisy = _refit(_refitted(plain, *arrays), share, paths, config)
     return noisy.world if noisy.log_lik.sum() > innovations(plain, paths)[1].sum() else plain
+
+
+def fit_reach(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
+    """Fit the trunk without noise with the reach of the greatest likelihood in each channel.
+
+    Either every gap that is learned from is taken as one, or none beyond half as much again as the usual gap of the
+    channel; where all are as long as that there is nothing to choose. Chosen on at most 200 subjects.
+    """
+    longest, usual = reaches(paths, frame.spacing)
+    whole = fit_mixed(spec, frame, paths, config, longest)
+    if not np.any(usual < longest):
+        return whole
+    bridged = fit_mixed(spec, frame, paths, config, usual)
+    some = few(paths)
+    better = innovations(bridged, some)[1] > innovations(whole, some)[1]
+    return fit_mixed(spec, frame, paths, config, np.where(better, usual, longest)) if better.any() else whole
 
 
 def profile(plain: Mixed, paths: Path, config: MixedConfig, shares: tuple[float, ...] = SHARES) -> tuple[Tried, ...]:
@@ -103,7 +120,16 @@ def _rows(world: Mixed, paths: Path):
     """Rows and targets of the linearised filter, weights s2 / variance (0: nothing to learn), log likelihoods."""
     d, q = world.W.shape
 
-    def at_time(belief: MixedBelief, x: Float[Array, " d"], G: Float[Array, "d q"], off: Float[Array, " d"]):
+    def landed(carry, far: Bool[Array, " d"]):
+        """A gap is bridged: as below, without a reading."""
+        belief, G, off = carry
+        ahead, after = world.ahead(belief), world.bridge(belief, far)
+        moved, _ = target(world.frame, belief.tracker, after.tracker.z, world.lam)
+        G_now = (ahead.carry[:, None] * G + ahead.full) / ahead.bend[:, None]
+        off_now = (ahead.carry * off - moved) / ahead.bend
+        return after, jnp.where(far[:, None], G_now, G), jnp.where(far, off_now, off)
+
+    def at_time(belief: MixedBelief, G: Float[Array, "d q"], off: Float[Array, " d"], x: Float[Array, " d"]):
         """`off` + G w: state of the filter that had the weights w all along, less that of this one (link units)."""
         mask = jnp.isfinite(x)
         tracker, frame = belief.tracker, world.frame
@@ -127,13 +153,14 @@ def _rows(world: Mixed, paths: Path):
 
     def subject(path: Path):
         def body(carry, now):
-            belief, G, off = carry
+            before = carry[0].t
             t, x = now
-            rate, bolus = between(path.plan, belief.t, t, len(world.spec.actions))
-            later = world.predict(world.impulse(belief, bolus), rate, jnp.maximum(t - belief.t, 0.0))
-            later = eqx.tree_at(lambda b: b.t, later, t)
-            belief = jax.tree.map(lambda a, b: jnp.where(t > belief.t, a, b), later, belief)
-            belief, G, off, out = at_time(belief, x, G, off)
+            rate, bolus = between(path.plan, before, t, len(world.spec.actions))
+            given = (world.impulse(carry[0], bolus), *carry[1:])
+            dt = jnp.maximum(t - before, 0.0)
+            later = cross(given, lambda c: c[0].tracker, landed, world.frame, world.reach, rate, dt)
+            later = eqx.tree_at(lambda c: c[0].t, later, t)
+            belief, G, off, out = at_time(*jax.tree.map(lambda a, b: jnp.where(t > before, a, b), later, carry), x)
             return (belief, G, off), out
 
         start = eqx.tree_at(lambda b: b.t, world.begin(path.traits), path.t[0])
