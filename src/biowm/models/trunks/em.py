@@ -66,7 +66,7 @@ def _rows(frame: Frame, paths: Path, n_actions: int, lams: Float[Array, " l"]):
 
 
 def _streamed(
-    frame: Frame, paths: Path, n_actions: int, reach: Float[np.ndarray, " d"]
+    frame: Frame, paths: Path, n_actions: int, reach: Float[np.ndarray, "*d"]
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """The rows of all subjects, a chunk at a time, by one compiled program; gaps beyond `reach` are masked."""
     n = paths.t.shape[0]

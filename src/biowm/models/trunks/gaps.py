@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from biowm.core.arrays import AnyArray
 from biowm.core.path import Path
 
 from ..tracker import Frame, Tracker, advance
@@ -24,7 +25,7 @@ _ROUND = 1e-3  # of a reach: sums of times are not exact
 Carried = TypeVar("Carried")
 
 
-def beyond(gap: Float[Array, "*d"], reach: Float[Array, "*d"]) -> Bool[Array, "*d"]:
+def beyond(gap: Float[AnyArray, "*b"], reach: Float[AnyArray, "*d"]) -> Bool[AnyArray, "*b"]:
     """Whether gaps (spacings) are longer than is taken as one."""
     return gap > reach * (1 + _ROUND)
 
