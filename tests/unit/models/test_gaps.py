@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -14,6 +15,8 @@ from biowm.core.path import Path, stack, take
 from biowm.core.rollout import assimilate, at, draw_states
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
+from biowm.core.world import World
+from biowm.models.blend import blend
 from biowm.models.features import columns_of
 from biowm.models.tracker import fit_frame
 from biowm.models.trunks.em import MixedConfig, fit_mixed, moments
@@ -92,6 +95,10 @@ def dense(world: Mixed, path: Path) -> tuple[np.ndarray, np.ndarray]:
     return (b + gain @ (x[seen] - H @ b))[last], (prior - gain @ H @ prior)[np.ix_(last, last)]
 
 
+def learned_blend() -> World:
+    return blend(SPEC, {"exact": linear(0.0), "noisy": linear(0.2)}, {"exact": 0.5, "noisy": 0.5})
+
+
 @pytest.mark.parametrize("r", [0.0, 0.2])
 def test_the_belief_over_gaps_is_the_exact_posterior(r: float):
     world = linear(r)
@@ -122,14 +129,13 @@ def test_draws_some_days_after_the_last_reading_have_the_exact_moments(r: float)
     assert (np.abs(np.cov(drawn) - cov) / np.outer(sd, sd)).max() < 6 / np.sqrt(4000)
 
 
-def test_days_without_a_row_are_as_days_without_a_reading():
-    """Under a constant dose: a history's rows do not matter, only its readings."""
+@pytest.mark.parametrize("make", [lambda: linear(0.2), learned_blend], ids=["mixed", "blend"])
+def test_days_without_a_row_are_as_days_without_a_reading(make: Callable[[], World]):
+    """A history's rows do not matter, only its readings: doses between them are given in their own time."""
     whole = gappy()
-    plan = schedule([Entry(0, 1.3, 0.0, float(DAYS))])
     rows = np.flatnonzero(np.isfinite(whole.x[:, 0]))
-    dated = Path(whole.t, whole.x, plan, whole.traits, whole.event)
-    short = Path(whole.t[rows], whole.x[rows], plan, whole.traits, whole.event)
-    a, b = (at(_assimilate(linear(0.2), path), -1) for path in (dated, short))
+    short = Path(whole.t[rows], whole.x[rows], whole.plan, whole.traits, whole.event)
+    a, b = (at(_assimilate(make(), path), -1) for path in (whole, short))
     for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from biowm.core.arrays import AnyArray
 from biowm.core.path import Path
@@ -59,6 +59,13 @@ def cross(
     start = (carried, jnp.asarray(dt, jnp.float32))
     now, left = jax.lax.while_loop(lambda c: (c[1] > 0) & jnp.any(far(*c)), turn, start)
     return on(now, left)
+
+
+def parts(tracker: Tracker, frame: Frame, reach: Float[Array, " d"], dt: Float[Array, ""]) -> Int[Array, ""]:
+    """In how many steps of about one spacing `dt` is gone through: one where no gap comes to be beyond `reach`."""
+    step = dt / frame.spacing
+    far = (tracker.seen > 0) & beyond(tracker.age + step, reach)
+    return jnp.where(jnp.any(far), jnp.maximum(jnp.ceil(step - 0.5), 1.0), 1.0).astype(jnp.int32)
 
 
 def reaches(paths: Path, spacing: float) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
@@ -27,7 +27,7 @@ from biowm.core.world import Belief, Observation, State, World
 
 from ..features import features, slopes, with_traits
 from ..tracker import Frame, Tracker, advance, fresh, give, read
-from .gaps import cross
+from .gaps import cross, parts
 
 _LIMIT = 8.0
 _STEEPEST = 1.5  # most by which an error of the state may grow in one gap: features are linear only nearby
@@ -117,6 +117,9 @@ class Mixed(World):
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
         later = cross(belief, lambda b: b.tracker, self.bridge, self.frame, self.reach, action, dt)
         return eqx.tree_at(lambda b: b.t, later, belief.t + dt)
+
+    def strides(self, belief: MixedBelief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        return parts(belief.tracker, self.frame, self.reach, dt)
 
     def bridge(self, belief: MixedBelief, far: Bool[Array, " d"]) -> MixedBelief:
         """The channels in `far` are taken to be where they are expected now, with the doubt about that."""

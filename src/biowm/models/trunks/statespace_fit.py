@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from biowm.core.path import Path, take
-from biowm.core.schedule import between
+from biowm.core.rollout import through
 from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
@@ -152,14 +152,15 @@ def _rows(world: Mixed, paths: Path):
         return after, G, off, (row, y - past, jnp.where(learn, world.s2 / noise, zero), jnp.where(learn, log_lik, zero))
 
     def subject(path: Path):
-        def body(carry, now):
-            before = carry[0].t
-            t, x = now
-            rate, bolus = between(path.plan, before, t, len(world.spec.actions))
+        def go(carry, rate, bolus, until, dt):
             given = (world.impulse(carry[0], bolus), *carry[1:])
-            dt = jnp.maximum(t - before, 0.0)
             later = cross(given, lambda c: c[0].tracker, landed, world.frame, world.reach, rate, dt)
-            later = eqx.tree_at(lambda c: c[0].t, later, t)
+            return eqx.tree_at(lambda c: c[0].t, later, until)
+
+        def body(carry, now):
+            before, (t, x) = carry[0].t, now
+            parts = world.strides(carry[0], jnp.maximum(t - before, 0.0))
+            later = through(path.plan, before, t, parts, len(world.spec.actions), go, carry)
             belief, G, off, out = at_time(*jax.tree.map(lambda a, b: jnp.where(t > before, a, b), later, carry), x)
             return (belief, G, off), out
 
