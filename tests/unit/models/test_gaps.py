@@ -24,9 +24,7 @@ from biowm.models.trunks.gaps import reaches
 from biowm.models.trunks.mixed import Mixed, MixedBelief, MixedState
 from biowm.models.trunks.statespace_fit import fit_reach, innovations
 
-SPEC = WorldSpec(
-    "gaps", "d", (Channel("level", "mg/L", link="real"),), (ActionCard("drug", "mg/d", "rate", 0.0, 2.0),)
-)
+SPEC = WorldSpec("gaps", "d", (Channel("level", "mg/L", link="real"),), (ActionCard("drug", "mg/d", "rate", 0.0, 2.0),))
 ONE, Z, DOSE = (int(np.flatnonzero(columns_of((name,), 1, 1))[0]) for name in ("one", "z", "dose"))
 PLAIN, DAYS = MixedConfig(("one", "z", "dose"), "none"), 12
 UNREAD = (3, 4, 5, 8)  # days without a reading

@@ -8,6 +8,7 @@ in the prediction error method, doi:10.1016/0005-1098(81)90070-4), so that the E
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
+from scipy.stats import wilcoxon
 
 from biowm.core.path import Path, take
 from biowm.core.rollout import through
@@ -27,6 +29,7 @@ from .mixed import Mixed, MixedBelief, target
 
 SHARES = (0.1, 0.3, 0.5, 0.8, 0.9)
 _ROUNDS, _CHUNK = 2, 64
+_CLEARLY, _LEAST = 0.025, 6  # level, one-sided; subjects that differ
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ def fit_noisy(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 
 
 def fit_reach(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
-    """Fit the trunk without noise with the reach of the greatest likelihood in each channel.
+    """Fit the trunk without noise with the reach that each channel's readings speak for.
 
-    Either every gap that is learned from is taken as one, or none beyond half as much again as the usual gap of the
-    channel; where all are as long as that there is nothing to choose. Chosen on at most 200 subjects.
+    Every gap up to the longest that was learned from is taken as one, unless subjects (200 at most) are clearly likelier
+    where gaps longer than half as much again as the channel's usual one are bridged: then increments over such gaps are
+    not learned from. Where there are none there is nothing to choose. Clearly: by Wilcoxon's signed ranks, as a few
+    subjects can be unlikely beyond measure (doi:10.2307/3001968).
     """
     longest, usual = reaches(paths, frame.spacing)
     whole = fit_mixed(spec, frame, paths, config, longest)
@@ -66,8 +71,14 @@ def fit_reach(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
         return whole
     bridged = fit_mixed(spec, frame, paths, config, usual)
     some = few(paths)
-    better = innovations(bridged, some)[1] > innovations(whole, some)[1]
+    better = np.array([_clearly(g) for g in (likelihoods(bridged, some) - likelihoods(whole, some)).T])
     return fit_mixed(spec, frame, paths, config, np.where(better, usual, longest)) if better.any() else whole
+
+
+def _clearly(gain: Float[np.ndarray, " n"]) -> bool:
+    """Whether what subjects gain is shown to be above 0."""
+    gain = gain[gain != 0]
+    return len(gain) >= _LEAST and bool(wilcoxon(gain, alternative="greater").pvalue < _CLEARLY)
 
 
 def profile(plain: Mixed, paths: Path, config: MixedConfig, shares: tuple[float, ...] = SHARES) -> tuple[Tried, ...]:
@@ -104,15 +115,25 @@ def innovations(world: Mixed, paths: Path) -> tuple[list[Moments], Float[np.ndar
     """Moments of the filter's own rows, one a channel, and each channel's log likelihood in link units."""
     d, p = world.root.shape[:2]
     parts: list[list[tuple]] = [[] for _ in range(d)]
-    total, n = np.zeros(d), paths.t.shape[0]
-    for start in range(0, n, _CHUNK):
-        index = np.arange(start, min(start + _CHUNK, n))
-        pad = np.concatenate([index, np.repeat(index[-1:], _CHUNK - len(index))])
-        row, y, weight, log_lik = (np.asarray(a, np.float64)[: len(index)] for a in _rows(world, take(paths, pad)))
+    total = np.zeros(d)
+    for row, y, weight, log_lik in _streamed(world, paths):
         total += log_lik.sum((0, 1))
         for j, part in enumerate(parts):
             part.append(_sums(row[:, :, j], y[..., j], weight[..., j], p))
     return [_join(part) for part in parts], total
+
+
+def likelihoods(world: Mixed, paths: Path) -> Float[np.ndarray, "n d"]:
+    """Log likelihood in link units of every subject and channel."""
+    return np.concatenate([log_lik.sum(1) for *_, log_lik in _streamed(world, paths)])
+
+
+def _streamed(world: Mixed, paths: Path) -> Iterator[tuple[np.ndarray, ...]]:
+    """The rows of all subjects, a chunk at a time, by one compiled program."""
+    n = paths.t.shape[0]
+    for start in range(0, n, _CHUNK):
+        index = np.arange(start, start + _CHUNK).clip(max=n - 1)
+        yield tuple(np.asarray(a, np.float64)[: n - start] for a in _rows(world, take(paths, index)))
 
 
 @eqx.filter_jit
