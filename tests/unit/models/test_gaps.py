@@ -110,6 +110,7 @@ def test_the_belief_over_gaps_is_the_exact_posterior(r: float):
     whole = np.vstack([L[[ONE, DOSE]], c[None]])
     np.testing.assert_allclose(whole @ whole.T + np.diag([0, 0, a**2]), cov, atol=3e-4)
     as_one = at(_assimilate(linear(r, np.inf), gappy()), -1)
+    assert isinstance(as_one, MixedBelief)
     assert np.abs(np.asarray(as_one.m)[0, [ONE, DOSE]] - mean[:2]).max() > 0.01  # a gap taken as one step is not
 
 

@@ -50,12 +50,12 @@ def check(exam: Exam) -> Verdict:
     """The belief learns who a subject is, reading by reading, also from few and irregular ones.
 
     Fresh subjects of the simulator, treated at random, are asked about from one moment on with all but their last 1, 2,
-    3, 5, 10 or 20 readings hidden, and with half of the 20 hidden at random. Reported by number of readings are the
-    multiple correlation of each true constant with the posterior means of what stays with a subject in the model (ridge,
-    cross-fitted over subjects; 95 % interval by Fisher's z; of both what traits foretell is taken off, because a prior
-    that is told a subject's type has learned nothing), beside that of the simulator's own belief, and the CRPS of the
-    next five spacings. It passes if at least one constant is found (interval above 0), the error falls
-    from one reading to all (paired ratio clearly below 1) and no step up is shown to be worse, half the readings leave
+    3, 5, 10 or 20 readings hidden, and with half of the 20 hidden at random. Reported by number of readings are the CRPS
+    of the next five spacings and the multiple correlation of each true constant with the posterior means of what stays
+    with a subject in the model (ridge, cross-fitted over subjects; 95 % interval by Fisher's z), beside that of the
+    simulator's own belief. What traits foretell is taken off first: who is told a subject's type has not learned it.
+    It passes if at least one constant is found (interval above 0), the error falls from one reading to all (paired
+    ratio clearly below 1) and no step up is shown to be worse, half the readings leave
     more doubt than all of them, and irregular ones are not shown to cost more than a tenth beside as many regular ones.
     """
     truth, world = exam.truth, exam.dynamics

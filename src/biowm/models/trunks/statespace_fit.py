@@ -60,10 +60,10 @@ def fit_noisy(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 def fit_reach(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
     """Fit the trunk without noise with the reach that each channel's readings speak for.
 
-    Every gap up to the longest that was learned from is taken as one, unless subjects (200 at most) are clearly likelier
-    where gaps longer than half as much again as the channel's usual one are bridged: then increments over such gaps are
-    not learned from. Where there are none there is nothing to choose. Clearly: by Wilcoxon's signed ranks, as a few
-    subjects can be unlikely beyond measure (doi:10.2307/3001968).
+    Every gap up to the longest that was learned from is taken as one, unless subjects (200 at most) are clearly
+    likelier where gaps longer than half as much again as the channel's usual one are bridged: then increments over
+    such gaps are not learned from. Where there are none there is nothing to choose. Clearly: by Wilcoxon's signed
+    ranks, as a few subjects can be unlikely beyond measure (doi:10.2307/3001968).
     """
     longest, usual = reaches(paths, frame.spacing)
     whole = fit_mixed(spec, frame, paths, config, longest)
@@ -78,7 +78,7 @@ def fit_reach(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 def _clearly(gain: Float[np.ndarray, " n"]) -> bool:
     """Whether what subjects gain is shown to be above 0."""
     gain = gain[gain != 0]
-    return len(gain) >= _LEAST and bool(wilcoxon(gain, alternative="greater").pvalue < _CLEARLY)
+    return len(gain) >= _LEAST and float(np.asarray(wilcoxon(gain, alternative="greater"))[1]) < _CLEARLY
 
 
 def profile(plain: Mixed, paths: Path, config: MixedConfig, shares: tuple[float, ...] = SHARES) -> tuple[Tried, ...]:
@@ -182,7 +182,8 @@ def _rows(world: Mixed, paths: Path):
             before, (t, x) = carry[0].t, now
             parts = world.strides(carry[0], jnp.maximum(t - before, 0.0))
             later = through(path.plan, before, t, parts, len(world.spec.actions), go, carry)
-            belief, G, off, out = at_time(*jax.tree.map(lambda a, b: jnp.where(t > before, a, b), later, carry), x)
+            belief, G, off = jax.tree.map(lambda a, b: jnp.where(t > before, a, b), later, carry)
+            belief, G, off, out = at_time(belief, G, off, x)
             return (belief, G, off), out
 
         start = eqx.tree_at(lambda b: b.t, world.begin(path.traits), path.t[0])
