@@ -50,8 +50,8 @@ def check(exam: Exam) -> Verdict:
     """The belief learns who a subject is, reading by reading, also from few and irregular ones.
 
     Fresh subjects of the simulator, treated at random, are asked about from one moment on with all but their last 1, 2,
-    3, 5, 10 or 20 readings hidden, and with half of the 20 hidden at random. Reported by number of readings are the CRPS
-    of the next five spacings and the multiple correlation of each true constant with the posterior means of what stays
+    3, 5, 10 or 20 readings hidden, and with half of the 20 hidden at random. Reported by number of readings are CRPS of
+    the next five spacings and the multiple correlation of each true constant with the posterior means of what stays
     with a subject in the model (ridge, cross-fitted over subjects; 95 % interval by Fisher's z), beside that of the
     simulator's own belief. What traits foretell is taken off first: who is told a subject's type has not learned it.
     It passes if at least one constant is found (interval above 0), the error falls from one reading to all (paired
