@@ -69,7 +69,7 @@ class World(eqx.Module):
         """Carry the belief forward by `dt` under the mean `action` rates."""
 
     def strides(self, belief: Belief, dt: Float[Array, ""]) -> Int[Array, ""]:
-        """In how many equal parts, each with its own doses, a belief is carried over `dt`: one, unless a world says more."""
+        """In how many equal parts, each with its own doses, to go over `dt`: one, unless a world says more."""
         return jnp.ones((), jnp.int32)
 
     @abstractmethod
