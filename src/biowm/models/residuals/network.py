@@ -11,7 +11,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
@@ -62,6 +62,9 @@ class Refined(World):
 
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
         return self.trunk.predict(belief, action, dt)
+
+    def strides(self, belief: MixedBelief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        return self.trunk.strides(belief, dt)
 
     def draw(self, belief: MixedBelief, *, key: PRNGKeyArray) -> MixedState:
         return self.trunk.draw(belief, key=key)

@@ -22,8 +22,9 @@ from biowm.core.schedule import between
 
 from ..candidate import Candidate, Material
 from ..tracker import advance
-from ..trunks.em import MixedConfig, fit_mixed
+from ..trunks.em import MixedConfig
 from ..trunks.mixed import Mixed, MixedState, draw_luck
+from ..trunks.statespace_fit import fit_reach
 from ..trunks.variants import LIBRARY
 from .descent import averaged, chosen, descended, fair_crps
 from .network import Net, Refined, inputs
@@ -63,7 +64,7 @@ class Windows(eqx.Module):
 
 def fit_refined(m: Material, training: Training = Training()) -> Refined:
     """Fit the full mixed trunk with memory, and the network on top of it; the same material gives the same world."""
-    trunk = fit_mixed(m.spec, m.frame, m.paths, MixedConfig((*LIBRARY, "memory")))
+    trunk = fit_reach(m.spec, m.frame, m.paths, MixedConfig((*LIBRARY, "memory")))
     windows = windows_of(trunk, m.paths, training.ahead)
     net = blank(np.asarray(windows.first), 2 * len(m.spec.channels), training.width, key=jax.random.key(0))
     targets = jnp.asarray(np.isin(np.arange(len(m.spec.channels)), m.spec.targets))

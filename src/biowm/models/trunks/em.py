@@ -22,6 +22,7 @@ from biowm.core.spec import WorldSpec
 from ..features import ACTION_BLOCKS, BLOCKS, columns_of, features, with_traits
 from ..holds import Hold, fit_holds, no_holds
 from ..tracker import Frame, Tracker, trace
+from .gaps import beyond, reaches
 from .leftover import correlation, fading
 from .mixed import Mixed, target
 
@@ -70,13 +71,16 @@ def _rows(frame: Frame, hold: Hold, paths: Path, n_actions: int, lams: Float[Arr
     return jax.vmap(subject)(paths)
 
 
-def _streamed(frame: Frame, hold: Hold, paths: Path, n_actions: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """The rows of all subjects, a chunk at a time, by one compiled program."""
+def _streamed(
+    frame: Frame, hold: Hold, paths: Path, n_actions: int, reach: Float[np.ndarray, "*d"]
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """The rows of all subjects, a chunk at a time, by one compiled program; gaps beyond `reach` are masked."""
     n = paths.t.shape[0]
     for start in range(0, n, _CHUNK):
         index = np.arange(start, start + _CHUNK).clip(max=n - 1)
         got = _rows(frame, hold, take(paths, index), n_actions, jnp.asarray(LAMBDAS))
-        yield tuple(np.asarray(a, np.float64)[: n - start] for a in got)
+        *rows, gap, begun, mask = (np.asarray(a, np.float64)[: n - start] for a in got)
+        yield *rows, gap, begun, mask * ~beyond(gap, reach)
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,12 @@ class Moments:
 
 
 def moments(
-    frame: Frame, hold: Hold, fade: Float[np.ndarray, " d"], paths: Path, config: MixedConfig, n_actions: int
-) -> list[Moments]:
-    """One `Moments` a channel, from the increments of the training paths that were not held, streamed over subjects."""
+    frame: Frame, hold: Hold, fade: Float[np.ndarray, " d"], paths: Path, config: MixedConfig, n_actions: int,
+    reach: Float[np.ndarray, " d"] | float = np.inf,
+) -> list[Moments]:  # fmt: skip
+    """One `Moments` a channel, from increments that were not held over gaps up to `reach` (spacings), streamed."""
     parts: list[list[tuple]] = [[] for _ in range(frame.start_mean.shape[0])]
-    for row, full, y, jac, gap, start, mask in _streamed(frame, hold, paths, n_actions):
+    for row, full, y, jac, gap, start, mask in _streamed(frame, hold, paths, n_actions, np.asarray(reach)):
         worth = (1 + start) ** -fade
         for j, part in enumerate(parts):
             of = (..., j)
@@ -230,29 +235,36 @@ def few(paths: Path) -> Path:
     return paths if n <= _FEW else take(paths, np.linspace(0, n - 1, _FEW).astype(int))
 
 
-def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
+def fit_mixed(
+    spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig, reach: Float[np.ndarray, " d"] | None = None
+) -> Mixed:
     """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by likelihood of a few.
 
-    A first fit says whether the noise fades; where it does, a second one knows it.
+    A first fit says whether the noise fades; where it does, a second one knows it. Increments over gaps beyond `reach`
+    (spacings; default: the longest there are) are not learned from; a channel that holds does so over any gap.
     """
     d, a = len(spec.channels), len(spec.actions)
     hold = fit_holds(frame, paths, a) if config.holds else no_holds(d, a)
-    world = _fit(spec, frame, hold, np.zeros(d), paths, config)
+    reach = reaches(paths, frame.spacing)[0] if reach is None else reach
+    reach = np.where(np.asarray(hold.on) > 0, np.inf, reach)
+    world = _fit(spec, frame, hold, np.zeros(d), reach, paths, config)
     fade = fading(*unexplained(world, paths)) if config.fades else np.zeros(d)
     if fade.any():
-        world = _fit(spec, frame, hold, fade, paths, config)
+        world = _fit(spec, frame, hold, fade, reach, paths, config)
     if d == 1:
         return world
     left = unexplained(world, few(paths))[0].reshape(-1, d)
     return eqx.tree_at(lambda w: w.mix, world, jnp.asarray(np.linalg.cholesky(correlation(left)), jnp.float32))
 
 
-def _fit(spec: WorldSpec, frame: Frame, hold: Hold, fade: np.ndarray, paths: Path, config: MixedConfig) -> Mixed:
+def _fit(
+    spec: WorldSpec, frame: Frame, hold: Hold, fade: np.ndarray, reach: np.ndarray, paths: Path, config: MixedConfig
+) -> Mixed:
     """The fit where it is known which channels hold and how noise fades, channel by channel."""
     used, active = masks(spec, config)
     some = few(paths)
-    everyone = moments(frame, hold, fade, paths, config, len(spec.actions))
-    tried_on = everyone if some is paths else moments(frame, hold, fade, some, config, len(spec.actions))
+    everyone = moments(frame, hold, fade, paths, config, len(spec.actions), reach)
+    tried_on = everyone if some is paths else moments(frame, hold, fade, some, config, len(spec.actions), reach)
     fits, lams = [], []
     for channel, mo, part in zip(spec.channels, everyone, tried_on, strict=True):
         options = range(len(LAMBDAS)) if channel.link == "log" and config.transform else (0,)
@@ -269,7 +281,7 @@ def _fit(spec: WorldSpec, frame: Frame, hold: Hold, fade: np.ndarray, paths: Pat
     return Mixed(
         spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
         cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]), cast(np.zeros(len(fits))), cast(np.eye(len(fits))),
-        hold, cast(fade), cast(longest),
+        hold, cast(fade), cast(longest), cast(reach),
     )  # fmt: skip
 
 
@@ -284,7 +296,8 @@ def unexplained(world: Mixed, paths: Path) -> tuple[Float[np.ndarray, "n t d"], 
         for a in (world.pace, world.power, world.lam, world.W, world.root, world.s2, world.fade)
     )
     chosen = np.abs(np.array(LAMBDAS)[:, None] - lam).argmin(0)
-    for row, full, y, _, gap, start, mask in _streamed(world.frame, world.hold, paths, len(world.spec.actions)):
+    told = _streamed(world.frame, world.hold, paths, len(world.spec.actions), np.asarray(world.reach))
+    for row, full, y, _, gap, start, mask in told:
         gap = np.maximum(gap, 1e-3)
         y = np.take_along_axis(y, chosen[None, None, None], axis=2)[:, :, 0] / gap**pace
         unit = np.sqrt(gap ** (2 * pace - power) / (s2 * (1 + start) ** fade)) * mask

@@ -8,7 +8,8 @@ Per channel j, from its state at the last reading to the next reading, `gap` lat
 
 where the channels' noise is correlated (root `mix`; the belief, each channel's own, makes no use of it), and with F, B
 rows of the feature library (B random per subject: the belief is their exact posterior, where r > 0 that of the dynamics
-linearised at the filtered state, on which the features are computed).
+linearised at the filtered state, on which the features are computed). Gaps longer than those learned from are bridged:
+the belief goes on in steps of about one spacing from what it expects, whose error depends on theta and stays with it.
 
 A channel that repeats its readings holds its last value with a probability of its own (`hold`); the increments are
 those that it did not hold, and a reading that was held moves no belief. Where noise fades (`fade`), s2 is times
@@ -22,7 +23,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
@@ -31,6 +32,7 @@ from biowm.core.world import Belief, Observation, State, World
 from ..features import features, slopes, with_traits
 from ..holds import Hold
 from ..tracker import Frame, Tracker, advance, fresh, give, read
+from .gaps import cross, parts
 
 _LIMIT = 8.0
 _LUCK = 0x686F6C64  # folded into a key for what decides holds, so that the noise is what it is without them
@@ -43,7 +45,8 @@ class MixedBelief(Belief):
 
     With e and n standard normal, theta = m + L e and state = tracker.z + (c'e + a n) / sd. Square roots are carried
     (Potter's filter, doi:10.2514/3.3090): they stay covariances in single precision, and drawing needs no
-    factorisation. This triangular form is closed: noise of the dynamics enters `a` alone. Where r = 0, c = a = 0.
+    factorisation. This triangular form is closed: noise of the dynamics enters `a` alone. Just after a reading with
+    r = 0, c = a = 0.
     """
 
     t: Float[Array, ""]
@@ -95,7 +98,8 @@ class Mixed(World):
     """Mixed-effects dynamics (see the module); `lam` is the Box-Cox power of each channel's increments.
 
     Every variant has the whole feature library, with zeros where it leaves a block out, so that all of them
-    run through the same compiled program. `mix` is the lower root of the correlation of the channels' noise.
+    run through the same compiled program. `mix` is the lower root of the correlation of the channels' noise, `reach`
+    the longest gap between readings of each channel that is taken as one (spacings, at least 1.5; inf: any).
     """
 
     spec: WorldSpec = eqx.field(static=True)
@@ -112,6 +116,7 @@ class Mixed(World):
     hold: Hold
     fade: Float[Array, " d"]
     longest: Float[Array, " d"]
+    reach: Float[Array, " d"]
 
     def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
         d, p = self.root.shape[:2]
@@ -119,8 +124,19 @@ class Mixed(World):
         return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), none, self.root, none, jnp.zeros(d))
 
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
-        tracker = advance(belief.tracker, self.frame, action, dt)
-        return eqx.tree_at(lambda b: (b.t, b.tracker), belief, (belief.t + dt, tracker))
+        later = cross(belief, lambda b: b.tracker, self.bridge, self.frame, self.reach, action, dt)
+        return eqx.tree_at(lambda b: b.t, later, belief.t + dt)
+
+    def strides(self, belief: MixedBelief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        return parts(belief.tracker, self.frame, self.reach, dt)
+
+    def bridge(self, belief: MixedBelief, far: Bool[Array, " d"]) -> MixedBelief:
+        """The channels in `far` are taken to be where they are expected now, with the doubt about that."""
+        ahead = self.ahead(belief)
+        tracker = read(belief.tracker, self._after(belief.tracker, ahead.mean), far)
+        c = jnp.where(far[:, None], ahead.c / ahead.bend[:, None], belief.c)
+        a = jnp.where(far, jnp.sqrt(ahead.a2) / ahead.bend, belief.a)
+        return eqx.tree_at(lambda b: (b.tracker, b.c, b.a), belief, (tracker, c, a))
 
     def impulse(self, state, dose: Float[Array, " a"]):
         return eqx.tree_at(lambda s: s.tracker, state, give(state.tracker, self.frame, dose))
