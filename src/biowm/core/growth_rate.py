@@ -98,7 +98,8 @@ def fit_growth_rate(concentration: Float[np.ndarray, " n"], gr: Float[np.ndarray
         ratio = (flat_error - error) / 2 / max(error / freedom, np.finfo(float).tiny)
         p, r2 = float(stats.f.sf(ratio, 2, freedom)), 1 - error / flat_error
     decades = np.log10(levels)
-    aoc = float(np.trapezoid(1 - means, decades) / (decades[-1] - decades[0]))
+    over = 1 - (means[1:] + means[:-1]) / 2
+    aoc = float(over @ np.diff(decades) / (decades[-1] - decades[0]))
     low, counts = float(means[-2:].min()), (len(y), len(levels))
     if p >= LEVEL:
         gr50 = np.inf if y.mean() > 0.5 else -np.inf

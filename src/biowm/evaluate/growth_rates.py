@@ -54,7 +54,9 @@ def growth_rate_table(table: pd.DataFrame, *, unit: str = "umol/L", file: str | 
             metrics = fit_growth_rate(concentration[mine], gr[mine])
         except ValueError as error:
             row = int(np.flatnonzero(mine)[0]) + 2
-            raise BadInput(f"{place(file=file, row=row, column=' and '.join(GROUP))}: {', '.join(key)}: {error}") from None
+            raise BadInput(
+                f"{place(file=file, row=row, column=' and '.join(GROUP))}: {', '.join(key)}: {error}"
+            ) from None
         rows.append({**dict(zip(GROUP, key, strict=True)), "unit": unit, **asdict(metrics)})
     return pd.DataFrame(rows)
 
