@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -60,8 +62,8 @@ def test_units_of_the_table_are_read_and_wrong_ones_refused():
 
 
 @pytest.mark.parametrize("compartments", [1, 2, 3])
-def test_a_bolus_falls_by_as_many_exponentials_as_there_are_compartments(compartments: int):
-    own = jnp.asarray(virtual_subjects(ReversibleEngagement(), REVERSIBLE, n=4, compartments=compartments))  # pyright: ignore[reportArgumentType]
+def test_a_bolus_falls_by_as_many_exponentials_as_there_are_compartments(compartments: Literal[1, 2, 3]):
+    own = jnp.asarray(virtual_subjects(ReversibleEngagement(), REVERSIBLE, n=4, compartments=compartments))
     world = Engagement(subjects=own)
     state = world.impulse(subject(world), jnp.array([0.0, 100.0, 0.0]))
     levels = []
