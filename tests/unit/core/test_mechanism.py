@@ -108,13 +108,21 @@ def test_pharmacokinetics_flow_as_their_equations_say(name: str):
         np.testing.assert_allclose(solve(m, state, action, jnp.asarray(dt), 1), stepped, rtol=2e-5)
 
 
-EMPTY = {"one-compartment-naive", "two-compartment-naive", "one-compartment-oral", "two-compartment-oral"}
+EMPTY = {
+    "one-compartment-naive",
+    "two-compartment-naive",
+    "one-compartment-oral",
+    "two-compartment-oral",
+    "three-compartment",
+}
+ENGAGED = {"reversible-engagement": [0.0, 1.0], "covalent-engagement": [0.0, 1.0]}  # no drug, and target as it is made
 
 
 @pytest.mark.parametrize("name", registry.names("mechanisms"))
 def test_starting_from_a_reading_reads_it_back_unless_it_begins_empty(name: str):
     m = registry.get("mechanisms", name)()
-    reading = jnp.full(len(m.channels), 0.0 if name in EMPTY else 0.6)
+    known = ENGAGED.get(name, [0.0 if name in EMPTY else 0.6] * len(m.channels))
+    reading = jnp.asarray(known)
     state = m.start(reading)
     state = jnp.stack([jnp.asarray(s) for s in state])
     np.testing.assert_allclose(jnp.stack([jnp.asarray(r) for r in m.read(state)]), reading, rtol=1e-5)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from biowm.core.mechanism import Mechanism, Scalar, parameter
 from biowm.core.registry import register
 
-_CLOSE = 1e-3  # two rates so near that their difference, times the time, is taken as small
+from .linear import through
 
 
 class _One(Mechanism):
@@ -130,7 +130,7 @@ class OneCompartmentOral(Mechanism):
         self, state: Float[Array, " s"], action: Float[Array, " a"], dt: Scalar, steps: int
     ) -> tuple[Float[Array, ""], ...]:
         ka, rate = self.absorption, self.clearance / self.volume
-        absorbed = ka * state[0] * _through(ka, rate, dt)
+        absorbed = ka * state[0] * through(ka, rate, dt)
         return state[0] * jnp.exp(-ka * dt), state[1] * jnp.exp(-rate * dt) + absorbed
 
     def impulse(self, state: Float[Array, " s"], dose: Float[Array, " a"]) -> tuple[Float[Array, ""], ...]:
@@ -165,7 +165,7 @@ class TwoCompartmentOral(Mechanism):
     ) -> tuple[Float[Array, ""], ...]:
         ka, m = self.absorption, _modes(self.clearance, self.volume, self.exchange, self.tissue_volume)
         kept = [state[1] * j + state[2] * k for j, k in zip(m.blood(dt), m.tissue(dt), strict=True)]
-        central, tissue = m.entered(*(ka * state[0] * _through(ka, rate, dt) for rate in (m.fast, m.slow)))
+        central, tissue = m.entered(*(ka * state[0] * through(ka, rate, dt) for rate in (m.fast, m.slow)))
         return state[0] * jnp.exp(-ka * dt), kept[0] + central, kept[1] + tissue
 
     def impulse(self, state: Float[Array, " s"], dose: Float[Array, " a"]) -> tuple[Float[Array, ""], ...]:
@@ -208,14 +208,3 @@ def _modes(clearance: Scalar, volume: Scalar, exchange: Scalar, tissue_volume: S
     fast = 0.5 * (total + jnp.sqrt(jnp.square(gone + out - back) + 4 * out * back))
     slow = gone * back / fast
     return _Modes(fast, slow, (fast - back) / (fast - slow), out, back)
-
-
-def _through(first: Scalar, second: Scalar, dt: Scalar) -> Scalar:
-    """(exp(-first dt) - exp(-second dt)) / (second - first), also where both rates are the same."""
-    apart = jnp.abs(jnp.asarray(second - first)) * dt
-    safe = jnp.where(apart < _CLOSE, 1.0, apart)
-    return (
-        dt
-        * jnp.exp(-jnp.minimum(first, second) * dt)
-        * jnp.where(apart < _CLOSE, 1 - apart / 2, -jnp.expm1(-safe) / safe)
-    )

@@ -1,0 +1,1 @@
+"""Simulated molecules: from a dose to the target that it engages."""
