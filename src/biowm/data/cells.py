@@ -172,6 +172,8 @@ def times(table: Table, time: Time, column: str, how: Reading, *, required: bool
 
     Raises BadInput at the first cell that is no time, and where day and month cannot be told apart.
     """
+    if time.at is not None:
+        return np.full(len(table.frame), time.at)
     cells = table.column(column)
     said = text(cells)
     blank = said.isin(BLANKS).to_numpy()
@@ -190,6 +192,8 @@ def times(table: Table, time: Time, column: str, how: Reading, *, required: bool
 
 def dated(table: Table, time: Time, column: str) -> bool:
     """Whether a column of times holds dates: it is declared so, or most of its first cells are no numbers."""
+    if time.at is not None:
+        return False
     cells = table.column(column)
     if time.format is not None or pd.api.types.is_datetime64_any_dtype(cells):
         return True

@@ -82,7 +82,7 @@ def _actions(study: Study) -> list[str]:
     for card, action in enumerate(study.spec.actions):
         mine = [[e for e in plan if e.card == card] for plan in listed]
         count, treated = sum(len(m) for m in mine), sum(bool(m) for m in mine)
-        held = {"bolus": "given at once", "rate": "held", "switch": "on or off"}[action.kind]
+        held = {"bolus": "given at once", "rate": "held", "switch": "on or off", "set-member": "held in sets"}[action.kind]
         lines.append(
             f"{action.name} [{action.unit or 'on/off'}], {action.kind} ({held}): {count} for {treated} subjects"
         )

@@ -40,7 +40,7 @@ def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float) -> Enve
     z = scale.to_z(np.asarray(x))
     seen = np.asarray(np.isfinite(x).any(-1))
     gaps = np.concatenate([np.diff(t[s, seen[s]]) for s in range(len(t))])
-    gaps = gaps[gaps > 0]
+    gaps = gaps[gaps > 0] if (gaps > 0).any() else np.array([0.0])
     card, dose = np.asarray(paths.plan.card), np.asarray(paths.plan.dose)
     n = len(spec.actions)
     top = np.array([dose[card == a].max(initial=0.0) for a in range(n)])

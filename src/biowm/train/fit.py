@@ -62,7 +62,7 @@ def fit_paths(
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
     job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")
-    candidates = eligible(spec, paths, mechanism, thorough) if candidates is None else candidates
+    candidates = eligible(spec, paths, mechanism, thorough, horizons.origins) if candidates is None else candidates
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
     scale = ready.frame.scale
     held = contest(job, candidates, ready, stages, lambda text, share: tell(text, 0.75 * share))
