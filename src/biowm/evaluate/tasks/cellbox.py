@@ -105,7 +105,7 @@ class CellBox(Task[Problem, Prediction]):
         quick, full = setting.effort == "quick", setting.effort == "full"
         drugs = range(0, DRUGS, 4) if quick else range(DRUGS)
         return Problem(
-            screen, tuple(folds(screen, drugs, 2 if quick else 5, seed)), seed, 400 if full else 100, full
+            screen, tuple(folds(screen, drugs, 2 if quick else 5, seed)), seed, 4000 if full else 1000, full
         )
 
     def scope(self, setting: Setting) -> str:

@@ -68,7 +68,7 @@ def parts(design: Design, course: Course) -> Mapping[str, Float[Array, " _"]]:
         "any": jnp.any(course.dose != 0).astype(jnp.float32)[None],
         "context": course.traits,
         "members": on,
-        "dose": course.dose - on,
+        "dose": course.dose,
         "shared": jnp.sum(on)[None],
         "side": on @ design.side,
         "pairs": both,

@@ -85,7 +85,7 @@ def fit_sets(
     if config.most is not None:
         rows = rows.among(config.most)
     kept = min(_KEPT, int(np.bincount(rows.condition).max()) - 1)
-    widths = np.array([b.width for b in blocks(design)])
+    widths = np.array([b.width for b in blocks(design)], int)
     several = config.own and np.bincount(rows.condition).max() > 1
     condition = np.unique(rows.condition, return_inverse=True)[1]
     member = jnp.asarray(np.repeat(np.arange(len(widths)), widths))
@@ -158,7 +158,7 @@ def _em(
         return prior, v_own, noise
 
     start = (
-        jnp.full((groups, d), 0.5 / groups),
+        jnp.full((groups, d), 0.5 / max(groups, 1)),
         jnp.full((2, d), 0.05 if several else _LEAST),
         jnp.full(d, 0.3),
     )
