@@ -36,7 +36,7 @@ class SetFrame(eqx.Module):
 
 
 class Course(eqx.Module):
-    """`dose` of every member in force (over its largest), times (world clock) since the start and since the set changed."""
+    """`dose` of every member in force (over its largest), times (world clock) since the start and the set's change."""
 
     clock: Float[Array, ""]
     since: Float[Array, ""]

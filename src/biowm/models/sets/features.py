@@ -2,7 +2,8 @@
 
 Groups of features share the prior variance of their weights, which is found by marginal likelihood: a group that
 explains nothing is shrunk away. The group "shared" is the effect that all members have in common: the prior of one
-that was never seen, and "any" what all treated conditions have in common. Side information of the members (an embedding each) makes a group of its own.
+that was never seen, and "any" what all treated conditions have in common. Side information of the members (an
+embedding each) makes a group of its own.
 """
 
 from __future__ import annotations
