@@ -2,9 +2,9 @@
 
 89 conditions of twelve drugs, log2 ratio to the control after 24 h (doi:10.7554/eLife.04640). Four splits, as the paper
 of CellBox has them (doi:10.1016/j.cels.2020.11.013): pairs from single drugs; all pairs of a drug, whose single
-conditions are known; everything with a drug; and 30 % of the conditions at random. The score is the correlation over all 99 nodes of
-all held-out conditions with the drug, averaged over the twelve; at random, of the mean prediction of every condition
-over the repetitions in which it was held out.
+conditions are known; everything with a drug; and 30 % of the conditions at random. The score is the correlation over
+all 99 nodes of all held-out conditions with the drug, averaged over the twelve; at random, that of the mean prediction
+of every condition over the repetitions in which it was held out.
 
 Two of the four are saturated: without the drug's pairs, and at random, single effects that add up explain what
 replicates would. The bars say so, and differences of .001 are noise with twelve drugs.

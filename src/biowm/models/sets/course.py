@@ -13,12 +13,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from biowm.core.path import Path
+from biowm.core.registry import register
 from biowm.core.schedule import between
 from biowm.core.spec import WorldSpec
 
 _MOST_NODES = 8
 
 
+@register("models", "SetFrame")
 class SetFrame(eqx.Module):
     """Scales of a screen: the largest dose of each action, the traits, and the times at which responses were read.
 

@@ -17,12 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from biowm.core.registry import register
+
 from .course import Course, SetFrame, in_time
 
 _MOST_PAIRS = 400
 GROUPS = ("base", "any", "context", "members", "dose", "shared", "side", "pairs", "members*context")
 
 
+@register("models", "Design")
 class Design(eqx.Module):
     """Which groups there are, the `pairs` of members that were seen together, and each member's `side` information."""
 

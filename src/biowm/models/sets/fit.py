@@ -101,7 +101,7 @@ def fit_sets(
     found = _moments(sums, prior, v_own, noise, level)
     arrays = (base, found.mean.T, np.linalg.cholesky(found.spread), v_own[level], noise)
     return SetTrunk(
-        spec, frame.spacing, kept, frame.scale, design, *(jnp.asarray(a, jnp.float32) for a in arrays)
+        spec, frame.spacing, kept, frame, design, *(jnp.asarray(a, jnp.float32) for a in arrays)
     )  # fmt: skip
 
 

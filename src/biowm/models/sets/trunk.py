@@ -17,7 +17,7 @@ from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
-from ..scale import Scale
+from ..tracker import Frame
 from .course import Course, go_on, untouched
 from .features import Design, features, own_features
 
@@ -52,7 +52,7 @@ class SetTrunk(World):
     spec: WorldSpec = eqx.field(static=True)
     spacing: float = eqx.field(static=True)
     kept: int = eqx.field(static=True)
-    scale: Scale
+    frame: Frame
     design: Design
     base: Float[Array, " d"]
     mean: Float[Array, "p d"]
@@ -67,7 +67,7 @@ class SetTrunk(World):
         return SetBelief(jnp.zeros(()), untouched(self.design.frame, traits), *empty)
 
     def update(self, belief: SetBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> SetBelief:
-        z = jnp.where(mask, self.scale.to_z(jnp.where(mask, reading, 1.0)) - self.base, jnp.nan)
+        z = jnp.where(mask, self.frame.scale.to_z(jnp.where(mask, reading, 1.0)) - self.base, jnp.nan)
         new = features(self.design, belief.course), own_features(self.design, belief.course), z
         old = belief.rows, belief.own, belief.read
         rows, own, read = (jnp.concatenate([o, n[None]])[1:] for o, n in zip(old, new, strict=True))
@@ -113,8 +113,8 @@ class SetTrunk(World):
     def observe(self, state: SetState) -> Observation:
         z = features(self.design, state.course) @ state.weights
         z = self.base + z + own_features(self.design, state.course) @ state.own
-        low, high = self.scale.to_x(z - jnp.sqrt(self.noise)), self.scale.to_x(z + jnp.sqrt(self.noise))
-        return Observation(self.scale.to_x(z), jnp.abs(high - low) / 2)
+        low, high = self.frame.scale.to_x(z - jnp.sqrt(self.noise)), self.frame.scale.to_x(z + jnp.sqrt(self.noise))
+        return Observation(self.frame.scale.to_x(z), jnp.abs(high - low) / 2)
 
 
 def _solved(matrix: Float[Array, "h h"], right: Float[Array, " h"]) -> Float[Array, " h"]:
