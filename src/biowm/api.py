@@ -10,6 +10,7 @@ from pathlib import Path as File
 from typing import Any
 
 import jax
+import pandas as pd
 
 from biowm.adapters import plain_errors
 from biowm.core import units
@@ -41,6 +42,7 @@ from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
 from biowm.plan.goals import Limit, parse_goal, parse_limit
 from biowm.plan.plans import Ground, plan_crossfit
+from biowm.plan.predictions import predictions
 from biowm.plan.question import Question, Table, aligned, check_same_world, horizon_of, inputs_of, question
 from biowm.plan.result import Plan
 from biowm.plan.whatif import Others, what_if
@@ -139,8 +141,8 @@ def simulate(
 ) -> Futures:
     """Futures of one subject under interventions, with a calibrated joint band and the verdict on support.
 
-    Args: `context` traits of somebody new, of whom nothing was read; `do` and `against` texts such as "cpa=200 mg/d@0:28 d", times after the last reading used; `others` what
-    the actions not named do: as recorded after that reading (then held), held as they were, or zero; `horizon`
+    Args: `context` traits of somebody new, of whom nothing was read; `do` and `against` texts such as
+    "cpa=200 mg/d@0:28 d", times after the last reading used; `others` what the actions not named do: as recorded after that reading (then held), held as they were, or zero; `horizon`
     such as "365 d". Factual and alternative share their noise, and their `contrast` holds the paired difference, the
     estimand, what must be assumed of assignment, overlap and tipping points. Raises: BadInput for what cannot be read.
     """
@@ -156,6 +158,27 @@ def simulate(
         seed=seed,
         progress=lambda share: progress("futures", share),
     )
+
+
+def predict(
+    fitted: Fitted,
+    history: str | File,
+    labels: str | File,
+    *,
+    horizon: str | float,
+    draws: int = 200,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Quantiles of every channel `horizon` after each prediction time in a file of MEDS labels.
+
+    `history` is a MEDS folder; of each subject only what happened by its prediction time is read. See
+    `biowm.plan.predictions` for the columns. Raises: BadInput for what cannot be read.
+    """
+    return predictions(
+        fitted, history, labels, horizon=horizon_of(fitted.spec, horizon), draws=draws, seed=seed,
+        progress=lambda share: progress("predictions", share),
+    )  # fmt: skip
 
 
 def write_futures(fitted: Fitted, asked: Question, futures: Futures, out: str | File) -> None:

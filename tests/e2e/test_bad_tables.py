@@ -16,6 +16,22 @@ CASES = {
     "bare U": (GOOD, {"channels": {"psa": {"unit": "U/L"}}}, ("key channels.psa.unit", "bare 'U'", "IU")),
     "out of range": (GOOD + "b,2,20000,0\n", {}, ("row 6", "column psa", "found '20000'", "at most 10000 ng/mL")),
     "dose out of range": (GOOD + "b,2,7,5\n", {}, ("row 6", "column drug", "found '5'", "at most 4 mg/d")),
+    "negative dose": (GOOD + "b,2,7,-1\n", {}, ("row 6", "column drug", "found '-1'", "at least 0 mg/d")),
+    "insulin in bare U": (
+        GOOD,
+        {"actions": {"drug": {"unit": "U/h", "kind": "rate"}}},
+        ("key actions.drug.unit", "bare 'U'", "U_insulin"),
+    ),
+    "insulin as an amount": (
+        GOOD,
+        {"actions": {"drug": {"unit": "pmol", "kind": "rate"}}},
+        ("key actions.drug", "'pmol', an amount", "'pmol/h'"),
+    ),
+    "some dates with a zone": (
+        "patient,day,psa,drug\na,2020-01-01T00:00Z,5,1\na,2020-01-02T00:00,4,1\n",
+        {},
+        ("row 3", "column day", "found '2020-01-02T00:00'", "a time zone, as in the rows above"),
+    ),
     "text in a number": (GOOD + "b,2,high,0\n", {}, ("row 6", "column psa", "found 'high'", "expected a number")),
     "conflicting duplicate": (GOOD + "b,1,8.5,0\n", {}, ("row 6", "column psa", "8.5", "row 5", "8", "duplicates")),
     "empty subject": (GOOD + "c,0,,1\n", {}, ("row 6", "column patient", "subject 'c'", "reading of psa")),

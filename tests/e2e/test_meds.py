@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 
 import meds
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -62,6 +65,12 @@ def test_events_out_of_order_are_refused_with_their_place(tmp_path: Path):
     biowm("data", "check", study(tmp_path)).refused("0.parquet, row 4, column time", "ingest")
 
 
+def test_a_folder_without_its_list_of_codes_is_refused_with_what_to_do(tmp_path: Path):
+    write(tmp_path / "meds", events())
+    (tmp_path / "meds" / "metadata" / "codes.parquet").unlink()
+    biowm("data", "check", study(tmp_path)).refused("metadata/codes.parquet", "found no such file", "ingest")
+
+
 @pytest.mark.slow
 def test_fit_simulate_and_write_futures(tmp_path: Path):
     write(tmp_path / "meds", events())
@@ -76,6 +85,8 @@ def test_fit_simulate_and_write_futures(tmp_path: Path):
     assert set(rows["code"]) == {"SIMULATED//PSA", "SIMULATED//DRUG", "SIMULATED//drug//STOP"}
     assert set(rows["source_subject_id"]) == {3}
     assert rows["subject_id"].nunique() == 20
+    zoned = ("2050-01-04T14:00+02:00" if word == "2050-01-04T12:00" else word for word in ask)
+    assert biowm("simulate", tmp_path / "run", "--subject", 3, *zoned).json["median"] == said.json["median"]
     last = max(
         t for s, t, code, _ in events() if s == 3 and code == "PSA" and t is not None and t <= "2050-01-04 12:00"
     )
@@ -85,6 +96,46 @@ def test_fit_simulate_and_write_futures(tmp_path: Path):
     assert label["float_value"] == pytest.approx(said.json["median"]["psa"][-1])
     new = biowm("simulate", tmp_path / "run", "--history", tmp_path / "meds", "--subject", 3, *ask)
     assert new.json["median"] == said.json["median"]
+
+
+def ask_for(file: Path, *rows: tuple[int, str]) -> Path:
+    """A file of labels: subjects and prediction times."""
+    times = pa.array([datetime.fromisoformat(when) for _, when in rows], pa.timestamp("us"))
+    pq.write_table(pa.table({"subject_id": pa.array([s for s, _ in rows], pa.int64()), "prediction_time": times}), file)
+    return file
+
+
+@pytest.mark.slow
+def test_labels_are_predicted_from_what_was_known_by_then(tmp_path: Path):
+    """Events after each prediction time are other ones in the second folder: nothing that is told changes."""
+    write(tmp_path / "meds", events())
+    said = biowm("fit", study(tmp_path), "--out", tmp_path / "run", "--json")
+    assert said.code == 0, said.err
+    asked = ((3, "2050-01-04 12:00"), (5, "2050-01-05 00:00"), (3, "2050-01-02 12:00"), (7, "2049-12-31 00:00"))
+    labels = ask_for(tmp_path / "labels.parquet", *asked)
+    later = {s: max(when for who, when in asked if who == s) for s, _ in asked}
+    bent = [
+        (s, t, code, 9 * (v or 0) if code == "PSA" and s in later and str(t) > later[s] else v)
+        for s, t, code, v in events()
+    ]
+    write(tmp_path / "other", bent)
+    assert bent != events()
+    tables = []
+    for name in ("meds", "other"):
+        out = tmp_path / f"{name}.parquet"
+        ask = ("--on", labels, "--horizon", "2 d", "--draws", 40, "--out", out)
+        said = biowm("simulate", tmp_path / "run", "--history", tmp_path / name, *ask)
+        assert said.code == 0, said.err
+        assert "4 rows, 1 without a quantile" in said.out
+        tables.append(pq.read_table(out).to_pandas())
+    pd.testing.assert_frame_equal(*tables)
+    table = tables[0]
+    assert list(zip(table["subject_id"], table["prediction_time"].map(str).str[:16], strict=True)) == list(asked)
+    assert (table["time"] - table["prediction_time"] == pd.Timedelta("2D")).all()
+    assert table["support"].tolist()[3] == "no reading by then"
+    known = table.iloc[:3]
+    assert (known[["q0.05", "q0.25", "q0.5", "q0.75", "q0.95"]].diff(axis=1).iloc[:, 1:] >= 0).all(axis=None)
+    biowm("simulate", tmp_path / "run", "--on", labels, "--horizon", "2 d").refused("--on", "--history", "--out")
 
 
 @pytest.mark.slow

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from . import options, output, runtime
+
+if TYPE_CHECKING:
+    from biowm.train.fitted import Fitted
 
 Others = Literal["observed", "hold", "zero"]
 
@@ -18,6 +21,14 @@ def simulate(
     subject: options.Subject = None,
     history: options.History = None,
     start: options.From = None,
+    context: options.Context = None,
+    on: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of MEDS labels: predict at each of its prediction times, from the MEDS folder --history.",
+            show_default=False,
+        ),
+    ] = None,
     do: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,7 +53,8 @@ def simulate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write the draws as a MEDS folder, marked simulated (worlds of MEDS data).", show_default=False
+            help="Write the draws as a MEDS folder, marked simulated (worlds of MEDS data); with --on: .parquet, .csv.",
+            show_default=False,
         ),
     ] = None,
     json: options.Json = False,
@@ -54,7 +66,9 @@ def simulate(
     \b
     biowm simulate runs/ias --subject 1 --from 400 --do "cpa=200 mg/d@0:90 d" --against zero --horizon "365 d"
     biowm simulate runs/ias --history new.csv --do "leuprolide=7.5 mg@0 every 28 d x6" --horizon "180 d" --json
+    biowm simulate runs/screen --context cell_line=K562 --do "KLF1=up" --do "MAP2K6=up" --horizon "7 d"
     biowm simulate runs/mimic-demo --subject 10002428 --from "24 h" --horizon "24 h" --out futures
+    biowm simulate runs/mimic-demo --history mimic-demo --on labels.parquet --horizon "24 h" --out predictions.parquet
     """
     runtime.prepare()
     from biowm import api
@@ -63,13 +77,26 @@ def simulate(
     from .tables import contrast_lines, futures_table, support_line
 
     fitted = api.open_fitted(artefact)
+    who = options.pairs(context, "--context")
+    if on is not None:
+        _predict(
+            fitted,
+            history,
+            on,
+            out,
+            horizon,
+            draws,
+            seed,
+            others=(subject, start, context, do, against, plot, json or None),
+        )  # fmt: skip
+        return
     with output.progress("simulate") as tell:
         futures = api.simulate(
-            fitted, subject=subject, history=history, start=start, do=do or (), against=against or (),
+            fitted, subject=subject, history=history, start=start, context=who, do=do or (), against=against or (),
             others=others, horizon=horizon, draws=draws, seed=seed, progress=tell,
         )  # fmt: skip
     if plot is not None:
-        asked = api.question(fitted, subject=subject, history=history, start=start)
+        asked = api.question(fitted, subject=subject, history=history, start=start, context=who)
         names = ("; ".join(do or ()) or others, "; ".join(against or ()))
         save(simulated(asked, futures, names), plot)
     if out is not None:
@@ -78,3 +105,32 @@ def simulate(
         output.emit(futures.to_json())
     else:
         output.show(futures_table(futures), support_line(futures), *contrast_lines(futures))
+
+
+def _predict(
+    fitted: Fitted,
+    history: Path | None,
+    on: Path,
+    out: Path | None,
+    horizon: str,
+    draws: int,
+    seed: int,
+    *,
+    others: tuple[object, ...],
+) -> None:
+    """Write the predictions for a file of labels as a table."""
+    from biowm import api
+    from biowm.core.errors import BadInput
+
+    if any(other is not None for other in others):
+        raise BadInput("--on: found other options beside it, expected --history, --out, --horizon, --draws and --seed")
+    if history is None or out is None or out.suffix not in (".parquet", ".csv"):
+        raise BadInput(f"--on {on}: expected --history MEDS_FOLDER and --out FILE.parquet or FILE.csv beside it")
+    with output.progress("simulate") as tell:
+        table = api.predict(fitted, history, on, horizon=horizon, draws=draws, seed=seed, progress=tell)
+    if out.suffix == ".csv":
+        table.to_csv(out, index=False)
+    else:
+        table.to_parquet(out, index=False)
+    unread = int(table["q0.5"].isna().sum())
+    output.show(f"Written to {out}: {len(table)} rows, {unread} without a quantile (no reading by the prediction time)")

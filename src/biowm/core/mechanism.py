@@ -32,7 +32,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 ANY = "any"
-_UNROLLED = 4  # steps compiled as straight code: a loop of small operations costs more than they do
 Scalar: TypeAlias = float | Float[Array, ""]
 Values: TypeAlias = Array | tuple[Any, ...]
 
@@ -96,8 +95,21 @@ def parameter(
     return eqx.field(default=start, metadata={"parameter": what})
 
 
+@dataclass(frozen=True)
+class Constant:
+    """A number that the equations take as known, in `unit`."""
+
+    unit: str
+    value: float
+
+
+def constant(unit: str, value: float) -> Any:
+    """A field of a mechanism that is known and never fitted; its unit is checked as any other."""
+    return eqx.field(default=value, metadata={"constant": Constant(unit, value)})
+
+
 class Mechanism(eqx.Module):
-    """Equations of motion dx/dt = slope(x, action); its fields are its parameters (see the module).
+    """Equations of motion dx/dt = slope(x, action); its fields are its parameters and constants (see the module).
 
     `clock` is the unit of time of the equations; `states`, `channels` and `actions` give the unit of each by name, in
     the order of the vectors that the methods take. States are not negative, but for those in `signed`. `substep` is the
@@ -140,7 +152,8 @@ class Mechanism(eqx.Module):
 def parameters(mechanism: Mechanism | type[Mechanism]) -> dict[str, Parameter]:
     """The parameters of a mechanism, by name, in the order they are declared.
 
-    Raises: ValueError for a field that was not declared by `parameter` (it could be neither fitted nor saved).
+    Raises: ValueError for a field that was declared neither by `parameter` nor by `constant` (it could be neither
+    fitted nor saved).
     """
 
     def read(field: Field) -> Parameter:
@@ -150,7 +163,12 @@ def parameters(mechanism: Mechanism | type[Mechanism]) -> dict[str, Parameter]:
             )
         return field.metadata["parameter"]
 
-    return {field.name: read(field) for field in fields(mechanism)}
+    return {field.name: read(field) for field in fields(mechanism) if "constant" not in field.metadata}
+
+
+def constants(mechanism: Mechanism | type[Mechanism]) -> dict[str, Constant]:
+    """What a mechanism takes as known, by name."""
+    return {f.name: f.metadata["constant"] for f in fields(mechanism) if "constant" in f.metadata}
 
 
 def vector(values: Values) -> Float[Array, " n"]:
@@ -176,7 +194,10 @@ def runge_kutta(
     dt: Float[Array, ""],
     steps: int,
 ) -> Float[Array, " s"]:
-    """The state after `dt` of x' = slope(x): the classical method of order 4."""
+    """The state after `dt` of x' = slope(x): the classical method of order 4.
+
+    A plain loop: several steps as straight code compile ten times as long under a gradient, and run no faster.
+    """
     h = dt / steps
 
     def body(x: Float[Array, " s"], _: None) -> tuple[Float[Array, " s"], None]:
@@ -186,7 +207,7 @@ def runge_kutta(
         d = slope(x + h * c)
         return x + h / 6 * (a + 2 * b + 2 * c + d), None
 
-    return jax.lax.scan(body, state, None, length=steps, unroll=min(steps, _UNROLLED))[0]
+    return jax.lax.scan(body, state, None, length=steps)[0]
 
 
 def with_parameters(mechanism: Mechanism, values: Mapping[str, Scalar]) -> Mechanism:

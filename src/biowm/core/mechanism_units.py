@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from . import units
 from .errors import BadInput
-from .mechanism import ANY, Mechanism, parameters, vector, with_parameters
+from .mechanism import ANY, Mechanism, constants, parameters, vector, with_parameters
 from .spec import WorldSpec
 
 _CLOCK = "clock"
@@ -174,7 +174,7 @@ def _check_dimensions(mechanism: Mechanism, names: Mapping[str, str]) -> None:
     In other units every number changes by a known factor; a slope that then changes by any other is no rate of its
     state. That shows, without symbols, what a parameter with a wrong unit does.
     """
-    name, declared = type(mechanism).__name__, parameters(mechanism)
+    name, declared = type(mechanism).__name__, parameters(mechanism) | constants(mechanism)
     kinds = {"clock": names[_CLOCK]}
     kinds |= {f"state {s}": u for s, u in mechanism.states.items()} | {
         f"parameter {n}": p.unit for n, p in declared.items()
@@ -215,8 +215,9 @@ def _probe(mechanism: Mechanism, factor: Mapping[str, float]) -> dict[str, float
     def point(kind: str, names: Mapping[str, str], first: float) -> Array:
         return jnp.asarray([(first + 0.3 * i) * scale(f"{kind} {n}") for i, n in enumerate(names)], jnp.float32)
 
-    declared = parameters(mechanism)
-    moved = with_parameters(mechanism, {n: p.start * scale(f"parameter {n}") for n, p in declared.items()})
+    values = {n: p.start for n, p in parameters(mechanism).items()}
+    values |= {n: c.value for n, c in constants(mechanism).items()}
+    moved = with_parameters(mechanism, {n: v * scale(f"parameter {n}") for n, v in values.items()})
     state, action = point("state", mechanism.states, 0.7), point("action", mechanism.actions, 0.4)
     found = {
         "slope of state": (moved.slope(state, action), mechanism.states, scale("clock")),

@@ -6,7 +6,9 @@ that share a key share their noise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -19,6 +21,7 @@ from .path import Path
 from .schedule import Schedule, between
 from .world import Belief, Moment, State, World
 
+Carried = TypeVar("Carried")
 _DRAW, _READ = 1, 2  # streams of noise: drawing the state, taking a reading (stepping uses the time alone)
 
 
@@ -97,16 +100,39 @@ def rollout(
     return resume(world, states, plan, times, key=key, first=first)[1]
 
 
+def through(
+    plan: Schedule,
+    start: Float[Array, ""],
+    stop: Float[Array, ""],
+    parts: Int[Array, ""],
+    n_actions: int,
+    go: Callable[[Carried, Array, Array, Array, Array], Carried],
+    carried: Carried,
+) -> Carried:
+    """Carry something from `start` to `stop` in equal parts: `go(carried, rate, bolus, until, dt)` for each."""
+
+    def part(k: Int[Array, ""], now: Carried) -> Carried:
+        a = start + (stop - start) * (k / parts)
+        b = jnp.where(k + 1 < parts, start + (stop - start) * ((k + 1) / parts), stop)
+        rate, bolus = between(plan, a, b, n_actions)
+        return go(now, rate, bolus, b, jnp.maximum(b - a, 0.0))
+
+    return jax.lax.fori_loop(0, parts, part, carried)
+
+
 def assimilate(world: World, path: Path, until: Float[Array, ""] | None = None) -> Belief:
     """The belief after each time of one path, stacked along T; readings after `until` are not looked at."""
     n_actions = len(world.spec.actions)
     start = _now(world.begin(path.traits), path.t[0])
 
+    def go(belief: Belief, rate: Array, bolus: Array, until: Array, dt: Array) -> Belief:
+        return _now(world.predict(world.impulse(belief, bolus), rate, dt), until)
+
     def body(belief: Belief, now: tuple[Array, Array]) -> tuple[Belief, Belief]:
         t, x = now
-        rate, bolus = between(path.plan, belief.t, t, n_actions)
         move = t > belief.t
-        ahead = world.predict(world.impulse(belief, bolus), rate, jnp.maximum(t - belief.t, 0.0))
+        parts = world.strides(belief, jnp.maximum(t - belief.t, 0.0))
+        ahead = through(path.plan, belief.t, t, parts, n_actions, go, belief)
         belief = _keep(_now(ahead, t), belief, move)
         mask = jnp.isfinite(x)
         if until is not None:

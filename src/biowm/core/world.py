@@ -8,7 +8,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .spec import WorldSpec
 
@@ -67,6 +67,10 @@ class World(eqx.Module):
     @abstractmethod
     def predict(self, belief: Belief, action: Float[Array, " a"], dt: Float[Array, ""]) -> Belief:
         """Carry the belief forward by `dt` under the mean `action` rates."""
+
+    def strides(self, belief: Belief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        """In how many equal parts, each with its own doses, to go over `dt`: one, unless a world says more."""
+        return jnp.ones((), jnp.int32)
 
     @abstractmethod
     def draw(self, belief: Belief, *, key: PRNGKeyArray) -> State:

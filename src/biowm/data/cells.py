@@ -17,6 +17,7 @@ from .config import Time
 from .tables import Table
 
 BLANKS = frozenset({"", ".", "NA", "N/A", "n/a", "na", "NaN", "nan", "NAN", "null", "NULL", "None", "NaT", "#N/A"})
+NUMBERS, DATES, ZONED = "numbers", "dates without a time zone", "dates with a time zone"
 _NUMBER = r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?"
 _COMMA = re.compile(r"[<>≤≥]?=?\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3},\d{3}")
@@ -24,6 +25,7 @@ _LIMIT = re.compile(rf"([<>≤≥])=?\s*({_NUMBER})")
 _SWITCH = {"on": 1.0, "yes": 1.0, "true": 1.0, "y": 1.0, "off": 0.0, "no": 0.0, "false": 0.0, "n": 0.0}
 _DATES = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 _DATES += ("%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d-%b-%y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
+_ZONE = re.compile(r":\d\d(?:[.,]\d+)?\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$", re.IGNORECASE)
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 
@@ -170,7 +172,8 @@ def words(table: Table, column: str, na: Sequence[str]) -> Shaped[np.ndarray, " 
 def times(table: Table, time: Time, column: str, how: Reading, *, required: bool = True) -> Float[np.ndarray, " rows"]:
     """A column of times in the study's clock: numbers as they are, dates counted from 1970-01-01.
 
-    Raises BadInput at the first cell that is no time, and where day and month cannot be told apart.
+    Raises BadInput at the first cell that is no time, where day and month cannot be told apart, and where only some
+    cells say a time zone.
     """
     if time.at is not None:
         return np.full(len(table.frame), time.at)
@@ -179,7 +182,7 @@ def times(table: Table, time: Time, column: str, how: Reading, *, required: bool
     blank = said.isin(BLANKS).to_numpy()
     if required and blank.any():
         raise table.bad(np.flatnonzero(blank)[0], column, "an empty cell", f"a time in {time.unit} or a date")
-    if not dated(table, time, column):
+    if kind_of_time(table, time, column) == NUMBERS:
         value = numbers(table, column, Reading(comma=how.comma))
         like = np.isin(np.floor(value / 1e6), (19, 20)) & (value % 1 == 0)
         if not blank.all() and like[~blank].all():
@@ -190,16 +193,28 @@ def times(table: Table, time: Time, column: str, how: Reading, *, required: bool
     return seconds.to_numpy(float) * units.factor("s", time.unit)
 
 
-def dated(table: Table, time: Time, column: str) -> bool:
-    """Whether a column of times holds dates: it is declared so, or most of its first cells are no numbers."""
+def kind_of_time(table: Table, time: Time, column: str) -> str:
+    """What a column of times holds: numbers, or dates (declared, or most of its first cells are no numbers).
+
+    Dates say a time zone, or they do not. Raises BadInput where only some do: how far they are apart is not known.
+    """
     if time.at is not None:
-        return False
+        return NUMBERS
     cells = table.column(column)
-    if time.format is not None or pd.api.types.is_datetime64_any_dtype(cells):
-        return True
+    if pd.api.types.is_datetime64_any_dtype(cells):
+        return ZONED if isinstance(cells.dtype, pd.DatetimeTZDtype) else DATES
+    said = text(cells)
     head = text(cells[cells.notna()].iloc[:200])
     head = head[~head.isin(BLANKS)].str.replace(",", ".", regex=False)
-    return bool(pd.to_numeric(head, errors="coerce").isna().mean() > 0.5)
+    if time.format is None and not pd.to_numeric(head, errors="coerce").isna().mean() > 0.5:
+        return NUMBERS
+    filled = np.flatnonzero(~said.isin(BLANKS))
+    zoned = said.iloc[filled].str.contains(_ZONE).to_numpy(bool)
+    if zoned.any() and not zoned.all():
+        wrong = int(filled[np.flatnonzero(zoned != zoned[0])[0]])
+        expected = f"{'a' if zoned[0] else 'no'} time zone, as in the rows above"
+        raise table.bad(wrong, column, repr(said.iloc[wrong]), expected)
+    return ZONED if zoned.any() else DATES
 
 
 def _dates(

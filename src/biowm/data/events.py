@@ -17,25 +17,24 @@ from .tables import Table
 
 
 def given(
-    table: Table, study: StudyConfig, who: Who, last: pd.Series, acting: list[str], dated: bool
+    table: Table, study: StudyConfig, who: Who, last: pd.Series, acting: list[str], kind: str
 ) -> list[pd.DataFrame]:
     """The interventions of the events table, in rows (subject, card, dose, onset, stop).
 
     `last` is the last time of each subject in the study's table, where an open interval ends; `acting` are the
-    actions that the study's table records already; `dated` says that its times are dates.
+    actions that the study's table records already; `kind` is what its times are (`cells.kind_of_time`).
     """
     assert study.events is not None
     label = cells.labels(table, study.events.subject or study.subject, "the name of a subject")
     code = pd.Index(who.names).get_indexer(pd.Index(label))
     table.note("doses of subjects that have no readings, left out", np.flatnonzero(code < 0), None)
     read = _long if study.events.action in table.frame.columns else _wide
-    return read(table, study, study.events, code, last, acting, dated)
+    return read(table, study, study.events, code, last, acting, kind)
 
 
-def _time(table: Table, study: StudyConfig, column: str, dated: bool, *, required: bool) -> Float[np.ndarray, " rows"]:
-    if cells.dated(table, study.time, column) != dated:
-        kinds = ("dates", "numbers") if dated else ("numbers", "dates")
-        raise fault(kinds[1], f"{kinds[0]}, as in the table of readings", file=table.files[0], column=column)
+def _time(table: Table, study: StudyConfig, column: str, kind: str, *, required: bool) -> Float[np.ndarray, " rows"]:
+    if (found := cells.kind_of_time(table, study.time, column)) != kind:
+        raise fault(found, f"{kind}, as in the table of readings", file=table.files[0], column=column)
     how = cells.Reading(study.na, cells.decimal_comma(table, [column]))
     return cells.times(table, study.time, column, how, required=required)
 
@@ -52,12 +51,12 @@ def _wide(
     code: Int[np.ndarray, " rows"],
     last: pd.Series,
     acting: list[str],
-    dated: bool,
+    kind: str,
 ) -> list[pd.DataFrame]:
     here = {n: a for n, a in study.actions.items() if n not in acting or (a.column or n) in table.frame.columns}
     columns = [a.column or n for n, a in here.items()]
     how = cells.Reading(study.na, cells.decimal_comma(table, columns))
-    t = _time(table, study, events.time or study.time.column, dated, required=True)
+    t = _time(table, study, events.time or study.time.column, kind, required=True)
     frame = pd.DataFrame({"subject": code, "t": t})
     for name, action in here.items():
         _once(table, name, acting)
@@ -75,7 +74,7 @@ def _long(
     code: Int[np.ndarray, " rows"],
     last: pd.Series,
     acting: list[str],
-    dated: bool,
+    kind: str,
 ) -> list[pd.DataFrame]:
     names = {a.column or n: n for n, a in study.actions.items()}
     action = cells.words(table, events.action, ())
@@ -84,10 +83,10 @@ def _long(
         word = str(action[unknown[0]])
         raise table.bad(int(unknown[0]), events.action, repr(word), f"a declared action{closest(word, names)}")
     onset_column = events.time or (events.onset if events.onset in table.frame.columns else study.time.column)
-    onset = _time(table, study, onset_column, dated, required=True)
+    onset = _time(table, study, onset_column, kind, required=True)
     stop = np.full(len(onset), np.nan)
     if events.stop in table.frame.columns:
-        stop = _time(table, study, events.stop, dated, required=False)
+        stop = _time(table, study, events.stop, kind, required=False)
     wrong = np.flatnonzero(stop < onset)
     if len(wrong):
         found = str(table.frame[events.stop].iloc[wrong[0]])

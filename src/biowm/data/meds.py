@@ -6,9 +6,8 @@ outside the window of the study; an event without a time is a trait or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path as File
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ from .codes import select
 from .config import Constant, Covariate, Measured, StudyConfig
 from .faults import fault
 from .meds_events import Events, timed
-from .meds_folder import Folder, prediction_times
+from .meds_folder import Folder
 from .meds_keys import CODE, SUBJECT, VALUE, events, listed
 from .meds_scan import Scan, chunks
 from .paths import assemble
@@ -57,16 +56,24 @@ class _Part:
     repairs: list[Repair]
 
 
-def read(folder: Folder, study: StudyConfig, name: object, labels: File | None, progress: Progress) -> Cohort:
-    """The subjects of a folder as `study` describes them; nothing after their prediction times in `labels` is read.
+def read(
+    folder: Folder,
+    study: StudyConfig,
+    name: object,
+    until: Mapping[int, int] | None,
+    progress: Progress,
+    *,
+    sparse: bool = False,
+) -> Cohort:
+    """The subjects of a folder as `study` describes them; nothing after their prediction times `until` is read.
 
-    `progress` hears of the share of the rows that was read. Raises BadInput, naming shard, row and column, where an
-    event is not what it may be, and for a channel that is never read.
+    `sparse`: some subjects may have no reading, and some channels none, as where few are asked about. `progress` hears
+    of the share of the rows that was read. Raises BadInput, naming shard, row and column, where an event is not what it
+    may be, and for a channel that is never read.
     """
     if folder.codes is not None:
         listed(study, folder.codes, name)
     patterns = [code for _, codes in events(study) for code in codes]
-    until = None if labels is None else prediction_times(labels)
     scan = Scan(folder, lambda code: bool(select(patterns, [code])), until)
     parts, total = [], folder.rows
     for chunk in chunks(scan):
@@ -78,8 +85,10 @@ def read(folder: Folder, study: StudyConfig, name: object, labels: File | None, 
     paths = [path for p in parts for path in p.paths]
     starts = [start for p in parts for start in p.starts.tolist()]
     ids = [i for p in parts for i in p.ids.tolist()]
-    _check(folder, study, scan, ids, paths)
-    traits = pd.concat([p.traits for p in parts], ignore_index=True)
+    if not sparse:
+        _check(folder, study, scan, ids, paths)
+    frames = [p.traits for p in parts] or [pd.DataFrame(columns=list(study.traits))]
+    traits = pd.concat(frames, ignore_index=True)
     vectors, levels = coded({name: traits[name] for name in study.traits}, study, len(traits))
     return Cohort(
         subjects=tuple(str(ids[i]) for i in order),

@@ -172,15 +172,23 @@ def _split(root: Path) -> dict[int, str] | None:
     return found
 
 
+def asked_for(file: Path) -> list[tuple[int, int]]:
+    """Subject and prediction time (microseconds since 1970) of each row of a file of labels.
+
+    Raises BadInput where the file is not as LabelSchema says.
+    """
+    table = read_whole(file, standard().LabelSchema)
+    times = table["prediction_time"].cast(pa.int64()).to_pylist()
+    return list(zip(table[SUBJECT].to_pylist(), times, strict=True))
+
+
 def prediction_times(file: Path) -> dict[int, int]:
     """The one prediction time of each subject in a file of labels, in microseconds since 1970.
 
     Raises BadInput where the file is not as LabelSchema says, or a subject has two times.
     """
-    table = read_whole(file, standard().LabelSchema)
-    times = table["prediction_time"].cast(pa.int64()).to_numpy()
     found: dict[int, int] = {}
-    for row, (subject, time) in enumerate(zip(table[SUBJECT].to_pylist(), times.tolist(), strict=True), start=1):
+    for row, (subject, time) in enumerate(asked_for(file), start=1):
         if found.setdefault(subject, time) != time:
             other = np.datetime64(found[subject], "us")
             expected = f"one time for each subject ({other} for subject {subject} above)"

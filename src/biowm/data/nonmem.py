@@ -19,18 +19,19 @@ from . import values
 from .config import Measured, StudyConfig
 from .doses import with_doses
 from .nonmem_doses import given
-from .nonmem_records import Records, label, records, said
+from .nonmem_records import Records, label, note, said
 from .rows import MOMENT, Rows, lower_median, tidy
-from .subjects import Who, identify
+from .subjects import Who
 from .tables import Table
 
 
-def read(table: Table, study: StudyConfig, who: Who) -> tuple[Rows, list[pd.DataFrame]]:
+def read(r: Records, who: Who) -> tuple[Rows, list[pd.DataFrame]]:
     """The ordered readings and moments of a table, and its interventions (subject, card, dose, onset, stop).
 
     Where something was given between readings, or before the first, there is a row with nothing read.
     """
-    r = records(table, study, who)
+    table, study = r.table, r.study
+    note(r)
     doses = given(r)
     frame = pd.DataFrame({"subject": r.subject, "t": r.t})
     kind = _kinds(r)
@@ -44,11 +45,6 @@ def read(table: Table, study: StudyConfig, who: Who) -> tuple[Rows, list[pd.Data
     values.check_order(merged, table, study.channels)
     moments = pd.concat([frame[MOMENT], doses[["subject", "onset"]].set_axis(MOMENT, axis=1)], ignore_index=True)
     return Rows(with_doses(merged, doses, who), moments.astype({"subject": int})), [doses]
-
-
-def observed(table: Table, study: StudyConfig) -> Bool[np.ndarray, " rows"]:
-    """Which rows hold a reading of a channel."""
-    return records(replace(table, repairs=[]), study, identify(table, study)).observed
 
 
 def agree(study: StudyConfig, file: object) -> None:

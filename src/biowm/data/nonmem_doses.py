@@ -116,7 +116,9 @@ def _repeats(r: Records, mine: Bool[np.ndarray, " rows"]) -> tuple[Int[np.ndarra
 
 
 def _note(r: Records, mine: Bool[np.ndarray, " rows"], rate: Float[np.ndarray, " rows"]) -> None:
-    """Note doses of nothing, equal doses of one moment (all given), readings below a bolus of their time."""
+    """Note intervals and doses of nothing, equal doses of one moment (all given), readings below a bolus of then."""
+    idle = r.doses & (r.amount("II") > 0) & (r.amount("ADDL") == 0) & (r.amount("SS") == 0)
+    r.table.note("intervals (II) without ADDL or SS, of no consequence", np.flatnonzero(idle), r.called.get("II"))
     r.table.note("doses of 0 left out", np.flatnonzero(r.doses & ~mine), r.called.get("AMT"))
     rows = pd.DataFrame({"subject": r.subject, "t": r.t, "amount": r.amount("AMT"), "rate": rate, "cmt": r.cmt})
     equal = rows[mine].duplicated()

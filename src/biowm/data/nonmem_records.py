@@ -8,7 +8,7 @@ that the study names, and any other column may be a covariate, a trait or a grou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from biowm.core.errors import BadInput
 from . import cells
 from .config import StudyConfig
 from .faults import fault
-from .subjects import Who
+from .subjects import identify
 from .tables import Table
 
 READING, DOSE, OTHER, RESET, RESET_DOSE = range(5)
@@ -62,6 +62,20 @@ class Records:
         """Which rows are doses."""
         return (self.event == DOSE) | (self.event == RESET_DOSE)
 
+    def keep(self, rows: Bool[np.ndarray, " rows"]) -> Records:
+        """The records of the rows where the mask `rows` is true; their subjects are numbered anew."""
+        return replace(
+            self,
+            table=self.table.keep(rows),
+            subject=np.unique(self.subject[rows], return_inverse=True)[1],
+            t=self.t[rows],
+            numbers={item: number[rows] for item, number in self.numbers.items()},
+            cmt=self.cmt[rows],
+            dvid=self.dvid[rows],
+            event=self.event[rows],
+            observed=self.observed[rows],
+        )
+
     def amount(self, item: str) -> Float[np.ndarray, " rows"]:
         """An item of dosing, 0 where missing."""
         return np.nan_to_num(self.numbers[item])
@@ -91,13 +105,13 @@ def label(word: str) -> str:
         return word
 
 
-def records(table: Table, study: StudyConfig, who: Who) -> Records:
+def records(table: Table, study: StudyConfig) -> Records:
     """The rows of a NONMEM table. Raises BadInput where an item is not what it may be, or contradicts another."""
     called = _called(table, study)
     numeric = [called[n] for n in ("DV", *_NUMBERS) if n in called]
     others = [c.column or name for name, c in study.covariates.items()]
     how = cells.Reading(study.na, cells.decimal_comma(table, [*numeric, *others, study.time.column]))
-    unsaid = np.full(len(who.code), np.nan)
+    unsaid = np.full(len(table.frame), np.nan)
     numbers = {n: cells.numbers(table, called[n], how) if n in called else unsaid for n in _NUMBERS}
     labels = {n: _labels(table, called.get(n), study.na) for n in ("CMT", "DVID")}
     given = np.logical_or.reduce([np.nan_to_num(numbers[n]) != 0 for n in ("AMT", "RATE", "SS")])
@@ -107,7 +121,7 @@ def records(table: Table, study: StudyConfig, who: Who) -> Records:
     found = Records(
         table=table,
         study=study,
-        subject=who.code,
+        subject=identify(table, study).code,
         t=cells.times(table, study.time, study.time.column, how),
         called=called,
         how=how,
@@ -117,7 +131,7 @@ def records(table: Table, study: StudyConfig, who: Who) -> Records:
         event=event.astype(int),
         observed=(event == READING) & ~hidden & (~blank | (np.nan_to_num(numbers["CENS"]) != 0)),
     )
-    _check(found, event, blank)
+    _check(found, event)
     return found
 
 
@@ -145,7 +159,7 @@ def _labels(table: Table, column: str | None, na: tuple[str, ...]) -> Shaped[np.
     return np.array([label(word) for word in words], dtype=object)
 
 
-def _check(r: Records, event: Float[np.ndarray, " rows"], blank: Bool[np.ndarray, " rows"]) -> None:
+def _check(r: Records, event: Float[np.ndarray, " rows"]) -> None:
     """Refuse values that an item cannot have, and rows that say two things."""
     for item, (choices, expected) in _CHOICES.items():
         value = event if item == "EVID" else r.numbers[item]
@@ -153,12 +167,24 @@ def _check(r: Records, event: Float[np.ndarray, " rows"], blank: Bool[np.ndarray
     for item in DOSING:
         for number, kind in _KINDS.items():
             r.refuse((r.amount(item) != 0) & (r.event == number), item, f"0 or nothing in a row that is {kind}")
-    none = blank | (pd.to_numeric(said(r, "DV"), errors="coerce").to_numpy(float) == 0)
-    spoken = (r.event != READING) & (r.numbers["MDV"] == 0) & ~none
+    spoken = (r.event != READING) & (r.numbers["MDV"] == 0) & ~_wordless(r)
     r.refuse(spoken, "DV", "no value with MDV 0 in a row that is no reading (a reading has a row of its own)")
-    empty = (r.event == READING) & (r.numbers["MDV"] != 1) & ~r.observed
-    r.table.note("readings without a value left out", np.flatnonzero(empty), r.called["DV"])
     _check_resets(r)
+
+
+def note(r: Records) -> None:
+    """Note the readings without a value, and values where nothing is read that no MDV hides: both are left out."""
+    missing = (r.event == READING) & (r.numbers["MDV"] != 1) & ~r.observed
+    r.table.note("readings without a value left out", np.flatnonzero(missing), r.called["DV"])
+    unread = (r.event != READING) & np.isnan(r.numbers["MDV"]) & ~_wordless(r)
+    r.table.note("values in rows that are no reading left out (EVID)", np.flatnonzero(unread), r.called["DV"])
+
+
+def _wordless(r: Records) -> Bool[np.ndarray, " rows"]:
+    """Which rows have no DV, or 0, which tables write where there is none."""
+    words = said(r, "DV")
+    zero = pd.to_numeric(words, errors="coerce").to_numpy(float) == 0
+    return zero | cells.blank(words, r.study.na).to_numpy()
 
 
 def _check_resets(r: Records) -> None:

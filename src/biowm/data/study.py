@@ -14,7 +14,7 @@ from biowm.core.path import Path
 from biowm.core.record import digest
 from biowm.core.spec import WorldSpec
 
-from . import cells, doses, events, meds, meds_folder, meds_keys, nonmem, subjects, tables, values
+from . import cells, doses, events, meds, meds_folder, meds_keys, nonmem, nonmem_records, subjects, tables, values
 from . import config as configs
 from .config import LimitText, StudyConfig
 from .faults import fault
@@ -67,6 +67,19 @@ def load(
     return _load(configs.read(file), file.parent, data, file, progress)
 
 
+def histories(
+    folder: str | File,
+    config: Mapping[str, Any],
+    until: Mapping[int, int],
+    *,
+    progress: meds.Progress = lambda text, share: None,
+) -> Study:
+    """The subjects of a MEDS folder as they were known at one time each (us since 1970); some may be empty."""
+    study = configs.parse({**config, "table": str(folder)})
+    root = locate(study.table, File.cwd(), None, "config")[0]
+    return _of_folder(study, root, File.cwd(), None, "config", progress, until)
+
+
 def from_frame(frame: pd.DataFrame, config: Mapping[str, Any], *, data: str | File | None = None) -> Study:
     """A study from a data frame and its description: the keys of a study file, without table."""
     study = configs.parse({"table": "frame", **config})
@@ -93,11 +106,13 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
     elif study.events is not None:
         other, more = tables.read(locate(study.events.table, base, data, name), None, None)
         content = digest([content, more])
+    records = nonmem_records.records(table, study) if clinical else None
     if study.empty == "drop":
-        read = nonmem.observed if clinical else subjects.read
-        table = subjects.drop_empty(table, study, read(table, study))
+        read = subjects.read(table, study) if records is None else records.observed
+        kept = subjects.not_empty(table, study, read)
+        table, records = table.keep(kept), None if records is None else records.keep(kept)
     who = subjects.identify(table, study)
-    rows, given = nonmem.read(table, study, who) if clinical else _recorded(table, other, study, who)
+    rows, given = _recorded(table, other, study, who) if records is None else nonmem.read(records, who)
     check(rows.readings, table, study, who)
     starts = np.minimum(rows.moments.groupby("subject")["t"].min().to_numpy(), study.given_from)
     if study.screen:
@@ -123,9 +138,15 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
 
 
 def _of_folder(
-    study: StudyConfig, root: File, base: File, data: str | File | None, name: object, progress: meds.Progress
+    study: StudyConfig,
+    root: File,
+    base: File,
+    data: str | File | None,
+    name: object,
+    progress: meds.Progress,
+    until: Mapping[int, int] | None = None,
 ) -> Study:
-    """A study of the events in a MEDS folder."""
+    """A study of the events in a MEDS folder; of what was known at times `until`, if they are given."""
     if not root.is_dir():
         raise fault("a file", "a MEDS folder: data/ with shards and metadata/", file=root)
     if study.format not in (None, "meds"):
@@ -134,7 +155,8 @@ def _of_folder(
     meds_keys.agree(study, name)
     folder = meds_folder.open_folder(root)
     labels = None if study.labels is None else locate(study.labels, base, data, name)[0]
-    cohort = meds.read(folder, study, name, labels, progress)
+    times = until if labels is None else meds_folder.prediction_times(labels)
+    cohort = meds.read(folder, study, name, times, progress, sparse=until is not None)
     spacing = _spacing(cohort.paths)
     content = [meds_folder.digest_of(folder), None if labels is None else digest(labels.read_bytes())]
     return Study(
@@ -174,7 +196,7 @@ def only(study: Study, rows: Sequence[int]) -> Study:
 
 
 def _spacing(paths: tuple[Path, ...]) -> float:
-    gaps = np.concatenate([np.diff(read_at(p)) for p in paths])
+    gaps = np.concatenate([np.empty(0), *(np.diff(read_at(p)) for p in paths)])
     return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
 
 
@@ -191,9 +213,9 @@ def _recorded(
         for a in acting
     ]
     if other is not None:
-        dated = cells.dated(table, study.time, study.time.column)
+        kind = cells.kind_of_time(table, study.time, study.time.column)
         last = rows.moments.groupby("subject")["t"].max()
-        given += events.given(other, study, who, last, acting, dated)
+        given += events.given(other, study, who, last, acting, kind)
     return rows, given
 
 

@@ -41,15 +41,15 @@ def read(table: Table, study: StudyConfig) -> Bool[np.ndarray, " rows"]:
     return np.logical_or.reduce([~cells.blank(cells.text(table.column(c)), study.na).to_numpy() for c in columns])
 
 
-def drop_empty(table: Table, study: StudyConfig, read: Bool[np.ndarray, " rows"]) -> Table:
-    """The table without the subjects that have no row with a reading (`read`), each noted."""
+def not_empty(table: Table, study: StudyConfig, read: Bool[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:
+    """Which rows are of subjects that have a row with a reading (`read`); each of the others is noted."""
     who = identify(table, study)
     kept = np.isin(who.code, who.code[read])
     _, first = np.unique(np.where(kept, -1, who.code), return_index=True)
     first = first[~kept[first]]
     example = who.names[who.code[first.min()]] if len(first) else None
     table.note("subjects without one reading left out (empty: drop)", first, "/".join(study.subject), example)
-    return table.keep(kept)
+    return kept
 
 
 def _constant(table: Table, who: Who, column: str, value: Shaped[np.ndarray, " rows"], what: str) -> pd.Series:

@@ -66,8 +66,8 @@ def constants(
 ) -> Constants:
     """What stays with the subjects of stacked paths, drawn from the belief after all their readings.
 
-    A number stays if a step under the doses `top` leaves it as it is, and is open if draws of one subject differ in it;
-    `names` picks columns instead. Of a mixture the member with most weight speaks.
+    A number stays if two steps under the doses `top` leave it as it is, and is open if draws of one subject differ in
+    it; `names` picks columns instead. Of a mixture the member with most weight speaks.
     """
     if isinstance(world, Mixture):
         world = max(world.members(), key=lambda member: member[1])[0]
@@ -83,18 +83,19 @@ def constants(
 def _drawn(
     world: World, paths: Path, keys: Key[Array, " b"], top: Float[Array, " a"], draws: int
 ) -> tuple[State, State]:
-    """States after each whole path, and the same one step of full doses later."""
+    """States after each whole path, and two steps of full doses later: what is remembered goes by the second."""
 
     def one(path: Path, key: PRNGKeyArray) -> tuple[State, State]:
         states = draw_states(world, at(assimilate(world, path), -1), key=key, draws=draws)
         dt = jnp.asarray(world.spacing, jnp.float32)
         then = jax.vmap(lambda s, k: world.step(world.impulse(s, top), top, dt, key=k))
-        return states, then(states, jax.random.split(key, draws))
+        once, twice = jax.random.split(key)
+        return states, then(then(states, jax.random.split(once, draws)), jax.random.split(twice, draws))
 
     return jax.vmap(one)(paths, keys)
 
 
 def _stays(now: Float[np.ndarray, "b n f"], later: Float[np.ndarray, "b n f"]) -> Bool[np.ndarray, " f"]:
-    """Which columns a step leaves as they are although a subject's draws differ in them."""
+    """Which columns these steps leave as they are although a subject's draws differ in them."""
     spread = now.std(1).max(0)
     return (spread > _OPEN * np.abs(now).max((0, 1))) & (np.abs(later - now).max((0, 1)) <= _SAME * spread)

@@ -64,6 +64,9 @@ class Blend(Mixture):
     def predict(self, belief: BlendBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> BlendBelief:
         return BlendBelief(belief.t + dt, self._all(lambda w, b: w.predict(b, action, dt), self._now(belief)))
 
+    def strides(self, belief: BlendBelief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        return jnp.max(jnp.concatenate(self._all(lambda w, b: w.strides(b, dt), self._now(belief))))
+
     def draw(self, belief: BlendBelief, *, key: PRNGKeyArray) -> BlendState:
         k_member, k_draw = jax.random.split(key)
         sizes = [len(w) for w in self.weights]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
@@ -98,6 +98,9 @@ class Corrected(World):
     def predict(self, belief: CorrectedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> CorrectedBelief:
         trunk = self.trunk.predict(_now(belief), action, dt)
         return CorrectedBelief(belief.t + dt, trunk, advance(belief.tracker, self.frame, action, dt), belief.latent)
+
+    def strides(self, belief: CorrectedBelief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        return self.trunk.strides(_now(belief), dt)
 
     def draw(self, belief: CorrectedBelief, *, key: PRNGKeyArray) -> CorrectedState:
         trunk = self.trunk.draw(_now(belief), key=key)

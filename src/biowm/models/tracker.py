@@ -20,6 +20,7 @@ from .scale import Scale, fit_scale
 
 EXPOSURE_TAUS = (0.7, 1.5, 3.0, 8.0)  # in spacings (RECIPES: section 1)
 MEMORY_TAUS = (1.5, 8.0)
+_SAME = 1e-5
 
 
 class Frame(eqx.Module):
@@ -60,8 +61,9 @@ class Tracker(eqx.Module):
     """Last readings, their pace and leaky averages, and what was given since; times in spacings.
 
     z, prev: last two readings of each channel (standardised link space); lag: time between them; age: time
-    since the last; mean: leaky averages of z; e: leaky averages of each action; given, felt: integrals of
-    the actions and of `e` since each channel's last reading; total: integrals of each action, and of it
+    since the last; still: how long, at the last reading, it had been read the same; mean: leaky averages of z;
+    e: leaky averages of each action; given, felt: integrals of the actions and of `e` since each channel's last
+    reading; total: integrals of each action, and of it
     times the clock, since the start (how much was given, and when); pending: boluses not yet spread over a
     step; moments: running count, mean time, mean z, S_tt and S_tz for the subject's own trend.
     """
@@ -72,6 +74,7 @@ class Tracker(eqx.Module):
     lag: Float[Array, " d"]
     age: Float[Array, " d"]
     seen: Float[Array, " d"]
+    still: Float[Array, " d"]
     mean: Float[Array, "d m"]
     e: Float[Array, "a k"]
     given: Float[Array, "d a"]
@@ -95,6 +98,7 @@ def fresh(frame: Frame, traits: Float[Array, " s"]) -> Tracker:
         lag=zero,
         age=zero,
         seen=zero,
+        still=zero,
         mean=jnp.broadcast_to(frame.start_mean[:, None], (d, m)),
         e=jnp.zeros((a, k)),
         given=jnp.zeros((d, a)),
@@ -133,6 +137,11 @@ def advance(tracker: Tracker, frame: Frame, action: Float[Array, " a"], dt: Floa
     return eqx.tree_at(lambda s: (s.clock, s.age, s.e, s.given, s.felt, s.total, s.pending), tracker, moved)
 
 
+def same(a: Float[Array, " d"], b: Float[Array, " d"]) -> Bool[Array, " d"]:
+    """Whether standardised readings are one reading, up to the last bits of single precision."""
+    return jnp.abs(a - b) < _SAME
+
+
 def read(tracker: Tracker, z: Float[Array, " d"], mask: Bool[Array, " d"]) -> Tracker:
     """Take in readings of the channels in `mask`."""
     again = mask & (tracker.seen > 0)
@@ -148,7 +157,7 @@ def read(tracker: Tracker, z: Float[Array, " d"], mask: Bool[Array, " d"]) -> Tr
         s_tt + dt * dt * count / more, s_tz + dt * dz * count / more,
     ])  # fmt: skip
     return eqx.tree_at(
-        lambda s: (s.z, s.prev, s.lag, s.age, s.seen, s.mean, s.given, s.felt, s.moments),
+        lambda s: (s.z, s.prev, s.lag, s.age, s.seen, s.still, s.mean, s.given, s.felt, s.moments),
         tracker,
         (
             jnp.where(mask, z, tracker.z),
@@ -156,6 +165,7 @@ def read(tracker: Tracker, z: Float[Array, " d"], mask: Bool[Array, " d"]) -> Tr
             jnp.where(mask, jnp.where(again, tracker.age, zero), tracker.lag),
             jnp.where(mask, zero, tracker.age),
             jnp.where(mask, 1.0, tracker.seen),
+            jnp.where(mask, jnp.where(again & same(z, tracker.z), tracker.still + tracker.age, 0.0), tracker.still),
             jnp.where(mask[:, None], jnp.where(again[:, None], held, z[:, None]), tracker.mean),
             jnp.where(mask[:, None], 0.0, tracker.given),
             jnp.where(mask[:, None, None], 0.0, tracker.felt),

@@ -9,11 +9,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Stat = Literal["mean", "max", "min", "final", "total", "time on", "time off", "time until"]
+Stat = Literal["mean", "max", "min", "final", "total", "time on", "time off", "time until", "time in"]
 Kind = Literal["channel", "rate", "bolus"]
 
 STATS: dict[Kind, tuple[Stat, ...]] = {
-    "channel": ("mean", "max", "min", "final", "time until"),
+    "channel": ("mean", "max", "min", "final", "time until", "time in"),
     "rate": ("mean", "max", "min", "total", "time on", "time off"),
     "bolus": ("mean", "max", "total"),
 }
@@ -46,11 +46,23 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Where a channel may stay: from `low` to `high`, both included, in its `unit`."""
+
+    low: float
+    high: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"in {self.low:g} to {self.high:g} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
 class Quantity:
     """One number per draw: a statistic of a channel or an action over the first `window` of the plan.
 
     `unit` is that of the number; `window` is in the world's clock, None for the whole horizon. A switch
-    counts as a rate: its total is the time it is on. `mark` belongs to "time until" alone.
+    counts as a rate: its total is the time it is on. `mark` belongs to "time until" alone, `band` to "time in".
     """
 
     stat: Stat
@@ -61,10 +73,13 @@ class Quantity:
     window: float | None = None
     clock: str = ""
     mark: Mark | None = None
+    band: Band | None = None
 
     def __str__(self) -> str:
         over = "" if self.window is None else f" over {self.window:g} {self.clock}"
         past = "" if self.mark is None else f" {self.mark}"
+        if self.band is not None:
+            return f"time {self.name} {self.band}{over}"
         return f"{self.stat} {self.name}{past}{over}"
 
 
@@ -80,7 +95,8 @@ def value(quantity: Quantity, course: Course) -> Float[Array, " n"]:
 
     Means weigh each interval by its length; `max`, `min` and `final` are over the readings to come, not
     the one the plan starts from. `time until` is that of the first reading past the mark, or the whole window where
-    none is (restricted, as survival times are); an interval in which anything is given is `time on`.
+    none is (restricted, as survival times are); an interval in which anything is given is `time on`, one that ends with
+    a reading inside the band `time in`.
     """
     inside = within(course.elapsed, quantity.window)
     if quantity.kind == "channel":
@@ -98,6 +114,9 @@ def value(quantity: Quantity, course: Course) -> Float[Array, " n"]:
         past = series > quantity.mark.level if quantity.mark.above else series < quantity.mark.level
         end = jnp.sum(time)
         return jnp.min(jnp.where(past & (inside[None] > 0), course.elapsed[None], end), axis=1)
+    if quantity.band is not None:
+        inside = (series >= quantity.band.low) & (series <= quantity.band.high)
+        return jnp.sum(jnp.where(inside, time[None], 0.0), axis=1)
     if quantity.stat in ("time on", "time off"):
         return jnp.sum(jnp.where((series > 0) == (quantity.stat == "time on"), time[None], 0.0), axis=1)
     amount = jnp.sum(series * (inside if quantity.kind == "bolus" else time)[None], axis=1)

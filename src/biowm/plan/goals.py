@@ -4,13 +4,13 @@
     maximise final volume                 cpa <= 0.2 g/d
     minimise total chemo over 60 d        total chemo over 30 d <= 10 mg
     maximise time off cpa                 time until psa > 10 ng/mL >= 90 d
-    maximise time until psa > 10 ng/mL
+    maximise time until psa > 10 ng/mL    maximise time glucose in 70 to 180 mg/dL
     minimise total cpa while psa <= 4 ng/mL and cpa <= 100 mg/d
 
-A quantity is `[mean|max|min|final|total] NAME [over TIME]`, `time on|off ACTION` or `time until CHANNEL > NUMBER`,
-counted from the start of the plan. A limit on an action binds every dose. A limit on a channel is always a chance
-limit over draws: a bare `volume <= 500` means `P(max volume <= 500) >= 0.9`, that is, one path stays at or below 500
-all the way with probability 0.9. What a goal says after `while` are hard limits.
+A quantity is `[mean|max|min|final|total] NAME [over TIME]`, `time on|off ACTION`, `time until CHANNEL > NUMBER` or
+`time CHANNEL in LOW to HIGH`, counted from the start of the plan. A limit on an action binds every dose. A limit on a
+channel is always a chance limit over draws: a bare `volume <= 500` means `P(max volume <= 500) >= 0.9`, that is, one
+path stays at or below 500 all the way with probability 0.9. What a goal says after `while` are hard limits.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from biowm.core import units
 from biowm.core.errors import BadInput, place
 from biowm.core.spec import WorldSpec
 
-from .course import STATS, Kind, Mark, Quantity, Stat
+from .course import STATS, Band, Kind, Mark, Quantity, Stat
 
 WORDS: tuple[Stat, ...] = ("mean", "max", "min", "final", "total", "time on", "time off", "time until")
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 # a unit ends at an operator, at a closing bracket, at a word of the language or with the text
-_UNIT = r"(?:(?!\b(?:while|and|over)\b)[^<>=()]|\([^()]*\))*"
+_UNIT = r"(?:(?!\b(?:while|and|over|to)\b)[^<>=()]|\([^()]*\))*"
 
 
 class Cursor:
@@ -61,16 +61,20 @@ class Named(NamedTuple):
     index: int
     window: float | None
     mark: Mark | None
+    band: Band | None
 
 
 def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
-    """Read `[mean|max|min|final|total|time on|time off] NAME [over TIME]` or `time until NAME > NUMBER [over TIME]`.
+    """Read a quantity: a statistic of a channel or an action, or a time.
+
+    `[mean|max|min|final|total|time on|time off] NAME [over TIME]`, `time until NAME > NUMBER [over TIME]` or
+    `time NAME in LOW to HIGH [over TIME]`.
 
     `[mean] CHANNEL at TIME` is the final one over TIME: what is read then. The statistic may be left out where `bare`.
     """
     kinds = _kinds(spec)
     start = cursor.rest
-    stat = " ".join(cursor.take(rf"({'|'.join(WORDS)})\b".replace(" ", r"\s+")).split())
+    stat = " ".join(cursor.take(rf"({'|'.join((*WORDS, 'time'))})\b".replace(" ", r"\s+")).split())
     name = _name(cursor, kinds)
     if stat and not name:  # a channel may be called `max`
         after, cursor.rest = cursor.rest, start
@@ -79,12 +83,14 @@ def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
     if not name:
         cursor.fail(_names_there_are(cursor, kinds, () if cursor.rest != start else WORDS))
     kind, index = kinds[name]
+    stat = "time in" if stat == "time" else stat
     if not stat and not bare:
         cursor.fail(f"{_either(STATS[kind])} before {name!r}", at=start)
     if stat and stat not in STATS[kind]:
         cursor.fail(f"{_either(STATS[kind])} of {name!r}, a {kind}", at=start)
     cursor.take(re.escape(name))
     mark = read_mark(cursor, spec.channels[index].unit) if stat == "time until" else None
+    band = read_band(cursor, spec.channels[index].unit) if stat == "time in" else None
     window = None
     at = kind == "channel" and stat in ("", "mean", "final") and bool(cursor.take(r"at\b"))
     if at or cursor.take(r"over\b"):
@@ -92,13 +98,25 @@ def read_quantity(cursor: Cursor, spec: WorldSpec, *, bare: bool) -> Named:
         window = read_amount(cursor, spec.clock, "a time")
         if window <= 0:
             cursor.fail("a time above 0", at=start)
-    return Named(stat or None, name, kind, index, window, mark)  # pyright: ignore[reportArgumentType]
+    return Named(stat or None, name, kind, index, window, mark, band)  # pyright: ignore[reportArgumentType]
 
 
 def read_mark(cursor: Cursor, unit: str) -> Mark:
     """Read `> NUMBER [UNIT]` or `< NUMBER [UNIT]`."""
     above = cursor.need(r"<=|>=|<|>", "'>' or '<' and a level")[0] == ">"
     return Mark(above, read_amount(cursor, unit, "a level", bare=True), unit)
+
+
+def read_band(cursor: Cursor, unit: str) -> Band:
+    """Read `in LOW [UNIT] to HIGH [UNIT]`."""
+    cursor.need(r"in\b", "'in' and a range such as 70 to 180")
+    low = read_amount(cursor, unit, "the lower end of a range", bare=True)
+    cursor.need(r"to\b", "'to' and the upper end of the range")
+    start = cursor.rest
+    high = read_amount(cursor, unit, "the upper end of a range", bare=True)
+    if high <= low:
+        cursor.fail(f"an upper end above {low:g}", at=start)
+    return Band(low, high, unit)
 
 
 def read_outcome(text: str, spec: WorldSpec) -> Quantity:
@@ -143,7 +161,7 @@ def complete(cursor: Cursor, named: Named, stat: Stat, spec: WorldSpec) -> Quant
         unit = _product(unit, spec.clock, "*")
     elif (named.kind, stat) == ("bolus", "mean"):
         unit = _product(unit, spec.clock, "/")
-    return Quantity(stat, named.name, named.kind, named.index, unit, named.window, spec.clock, named.mark)
+    return Quantity(stat, named.name, named.kind, named.index, unit, named.window, spec.clock, named.mark, named.band)
 
 
 def _product(unit: str, clock: str, operator: str) -> str:

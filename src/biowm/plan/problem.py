@@ -58,7 +58,7 @@ def pose(
     Controlled are `controls`, or else the actions that goal and limits name, or else all; the goal's own limits are
     limits too. No decision is shorter than `spacing`: a learned transition knows steps of about that length, and a
     planner would find the errors of shorter ones. Futures are looked at on a grid no coarser than `spacing` that has
-    every decision and every window's end; a change of `held` between them counts by its mean.
+    every decision, every window's end and every bolus of `held`; a change of its rates between them counts by its mean.
     Raises BadInput where the question makes no sense in this world.
     """
     limits = (*goal.limits, *limits)
@@ -71,7 +71,8 @@ def pose(
     segments = max(1, min(segments, int(horizon / spacing + 1e-6)))
     edges = np.linspace(now, now + horizon, segments + 1)
     going_on = [e for e in entries(held) if e.stop > now or e.onset >= now] if held is not None else []
-    marks = np.array([*edges, *(now + w for w in windows)])
+    given = [e.onset for e in going_on if e.stop == e.onset]  # a bolus is given at the start of a step
+    marks = np.array([*edges, *(now + w for w in windows), *given])
     grid, _ = time_grid(now, marks[(marks > now) & (marks <= edges[-1])], spacing)
     padded = np.concatenate([grid, np.full(bucket(len(grid)) - len(grid), grid[-1])])
     low, high = _bounds(spec, limits, cards, edges - now)

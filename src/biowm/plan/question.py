@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path as File
+from typing import Any
 
 import jax
 import numpy as np
@@ -145,7 +146,8 @@ def _moment(start: float | str, first: float, clock: str) -> float:
         except ValueError:
             pass
         try:
-            stamp = datetime.fromisoformat(start).replace(tzinfo=UTC)
+            stamp = datetime.fromisoformat(start)
+            stamp = stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp
             return (stamp - datetime.fromtimestamp(0, UTC)).total_seconds() * units.factor("s", clock) - first
         except (ValueError, units.UnitError):
             pass
@@ -158,11 +160,7 @@ def _moment(start: float | str, first: float, clock: str) -> float:
 
 def _new_history(fitted: Fitted, history: Table, subject: str | None) -> tuple[str, Path, float]:
     """One subject's path from a new table that is described as the study's was."""
-    if fitted.study is None:
-        raise BadInput("this world was not fitted from a study: it does not know how to read a table")
-    config = {k: v for k, v in json.loads(fitted.study).items() if k not in ("table", "split", "events", "columns")}
-    for key in ("horizons", "limits", "labels"):
-        config.pop(key, None)
+    config = described(fitted)
     study = studies.load(history if not isinstance(history, str) else File(history), config)
     if subject is None and len(study.subjects) != 1:
         some = ", ".join(study.subjects[:5])
@@ -185,6 +183,14 @@ def _new_history(fitted: Fitted, history: Table, subject: str | None) -> tuple[s
     check_same_world(fitted, study)
     row = study.subjects.index(name)
     return name, aligned(fitted, study, study.paths[row]), study.starts[row]
+
+
+def described(fitted: Fitted) -> dict[str, Any]:
+    """How the tables of the study were read that a world was fitted from, for a new one; BadInput without one."""
+    if fitted.study is None:
+        raise BadInput("this world was not fitted from a study: it does not know how to read a table")
+    own = ("table", "split", "events", "columns", "horizons", "limits", "labels")
+    return {key: value for key, value in json.loads(fitted.study).items() if key not in own}
 
 
 def check_same_world(fitted: Fitted, other: Study) -> None:

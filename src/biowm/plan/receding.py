@@ -38,7 +38,8 @@ def decide(
     """What to give from the belief's now until the end of the problem's first interval: rates and boluses now.
 
     `problem` is posed once, at any time; `held` is what is known to come (announced meals, other drugs), and its
-    size must not change between calls, so that one compiled program serves all of them. Pure: callers vmap and jit.
+    size must not change between calls, so that one compiled program serves all of them; a bolus of it between two of
+    the problem's times is given at the first. Pure: callers vmap and jit.
     `iterations` times `candidates` schedules are weighed, each by `draws` futures.
     """
     asked = shifted(problem, belief.t, held)

@@ -39,7 +39,7 @@ from .horizons import Horizons
 from .race import Race, RaceRow
 from .stages import write_atomic
 
-FORMAT = 4
+FORMAT = 5
 UNNAMED = '@register("mechanisms", "a-name") above its class: an artefact holds names, never code'
 _PARTS: dict[str, type[eqx.Module]] = {"Frame": Frame, "Scale": Scale, "Wiring": Wiring, "Factors": Factors}
 _NAMES = {"weights": "weights.safetensors", "calibration": "calibration.json", "metrics": "metrics.json"}

@@ -73,7 +73,8 @@ def fit_paths(
         return calibrate(spec, scale, held.asked, mixture(held.draws, weights), n_horizons)
 
     wanted = {c.name for c in candidates if c.is_rule} | set(race.weights()) | set(dict(race.rules_free))
-    wanted |= set() if mechanism is None else {named(mechanism)}  # what was found of its parameters is asked for
+    equations = set() if mechanism is None else {named(mechanism)}  # what was found of its parameters is asked for
+    wanted |= equations
     members = _fit_members([c for c in candidates if c.name in wanted], held.kept, tell, 0.75, 0.15)
     world = blend(spec, members, race.weights())
     whole = {name: members[name] for name in race.weights()}
@@ -84,7 +85,7 @@ def fit_paths(
         members=members,
         race=race,
         calibration=trust(race.weights()),
-        rules_calibration={c.name: trust({c.name: 1.0}) for c in candidates if c.is_rule}
+        rules_calibration={c.name: trust({c.name: 1.0}) for c in candidates if c.is_rule or c.name in equations}
         | {"world:no-rules": trust(dict(race.rules_free))},
         horizons=horizons,
         envelope=envelope(spec, scale, paths, horizons.longest(job.spacing), horizons.origins),

@@ -52,8 +52,9 @@ class Fitted:
     """A fitted world with its trust: `world` is the blend, `rules_free` the same without the simple rules.
 
     `members` holds every simple rule, every variant that earned weight and declared equations, `half_members` those of
-    the blend fitted on each of two disjoint halves of the subjects, `rows` the held-out metrics. `cohort` is None where
-    the histories were left out; `study` is the description of the study's table (JSON), by which a new history is read.
+    the blend fitted on each of two disjoint halves of the subjects, `rows` the held-out metrics. `rules_calibration` is
+    of every simple rule, of declared equations and of `world:no-rules`. `cohort` is None where the histories were left
+    out; `study` is the description of the study's table (JSON), by which a new history is read.
     """
 
     spec: WorldSpec

@@ -116,13 +116,14 @@ def score_sheet(
 
 
 def weigh(sheet: Sheet, entrants: Sequence[int] | None = None) -> Float[np.ndarray, " m"]:
-    """Weights of the best blend of some entrants (default: all); the others get 0.
+    """Weights of the best blend of some entrants (default: all); the others get 0, and so does who drew no number.
 
     A member that by itself is clearly worse than the best one stays only if the blend is clearly better with it: else
     a few odd subjects, whom hardly anybody foresees, would buy weight for whoever says that anything may happen.
     Clearly: the 95 % interval of the difference, paired by unit.
     """
-    chosen = list(range(len(sheet.names)) if entrants is None else entrants)
+    sound = np.isfinite(sheet.to_truth.mean(0))
+    chosen = [i for i in (range(len(sheet.names)) if entrants is None else entrants) if sound[i]]
     if not chosen:
         return np.zeros(len(sheet.names))
     to_truth, apart = sheet.to_truth[:, chosen], sheet.apart[:, chosen][:, :, chosen]
@@ -200,17 +201,18 @@ def run_race(sheet: Sheet) -> Race:
     own = sheet.alone()
     free = np.flatnonzero(~np.array(sheet.is_rule))
     w, w_free = weigh(sheet), weigh(sheet, free.tolist())
+    live = np.flatnonzero(w)
     error = 1.96 * own.std(0, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.full(own.shape[1], np.inf)
     mean = own.mean(0)
     rows = [
         RaceRow(n, r, float(mean[i]), float(mean[i] - error[i]), float(mean[i] + error[i]), float(w[i]))
         for i, (n, r) in enumerate(zip(sheet.names, sheet.is_rule, strict=True))
     ]
-    ranked = tuple(sorted(rows, key=lambda row: row.crps))
+    ranked = tuple(sorted(rows, key=lambda row: (not np.isfinite(row.crps), row.crps)))
     return Race(
         rows=ranked,
         rules_weight=float(sum(r.weight for r in ranked if r.is_rule)),
         best_rule=next(r.name for r in ranked if r.is_rule),
-        blend_crps=float(w @ a - 0.5 * w @ C @ w),
+        blend_crps=float(w[live] @ a[live] - 0.5 * w[live] @ C[np.ix_(live, live)] @ w[live]),
         rules_free=tuple((sheet.names[i], float(v)) for i, v in enumerate(w_free) if v > 0),
     )

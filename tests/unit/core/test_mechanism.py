@@ -50,6 +50,16 @@ def test_order_four_and_gradients_equal_finite_differences():
     assert float(error) < 1e-5
 
 
+def test_more_steps_compile_to_no_more_code():
+    def code(steps: int) -> int:
+        def end(x):
+            return solve(Gompertz(), x, jnp.zeros(1), jnp.asarray(5.0), steps)
+
+        return jax.jit(jax.jacrev(end)).lower(jnp.ones(1)).as_text().count("\n")
+
+    assert code(4) == code(64)
+
+
 def test_logistic_growth_is_the_sigmoid():
     m = Logistic(growth=0.4, capacity=2.0)
     end = solve(m, jnp.array([0.1]), jnp.zeros(1), jnp.asarray(5.0), 8)

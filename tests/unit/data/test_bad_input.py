@@ -70,6 +70,7 @@ def test_the_good_study_is_good(tmp_path):
         ({"actions": {"cpa": {"unit": "pmol"}}}, ("actions.cpa", "kind: rate in 'pmol'", "'pmol/h'")),
         ({"actions": {"cpa": {"unit": "U_insulin/h", "kind": "bolus"}}},
          ("actions.cpa", "kind: bolus in 'U_insulin/h'", "expected an amount")),
+        ({"actions": {"cpa": {"unit": "U/h", "kind": "rate"}}}, ("actions.cpa.unit", "bare 'U'", "U_insulin")),
         ({"actions": {"cpa": {"kind": "motion", "unit": "mm"}}}, ("actions.cpa.kind", "not built yet")),
         ({"actions": {"psa": {"unit": "mg/d"}}}, ("psa", "one name for two things")),
         ({"time": {"column": "day", "unit": "mg"}}, ("key time.unit", "'mg'", "expected d, h")),
@@ -102,6 +103,7 @@ def test_the_study_file(tmp_path, change, parts):
         ("2,14,4000,0", ("row 6", "column psa", "found '4000'", "at most 1000 ng/mL")),
         ("2,14,-1,0", ("row 6", "column psa", "found '-1'", "at least 0 ng/mL")),
         ("2,14,inf,0", ("row 6", "column psa", "found 'inf'", "a number")),
+        ("2,14,7,-5", ("row 6", "column cpa", "found '-5'", "at least 0 mg/d")),
         ("2,14,7,301", ("row 6", "column cpa", "found '301'", "at most 300 mg/d")),
         ("2,14,7,<1", ("row 6", "column cpa", "found '<1'", "a number")),
         ("2,7,8.5,0", ("row 6", "column psa", "8.5", "row 5", "which says 8", "duplicates: replicate")),
@@ -177,6 +179,35 @@ def test_dates_that_can_be_read_two_ways(tmp_path):
     names(fault(tmp_path, "id,day,psa,cpa\n1,20200131,5,0\n1,20200201,5,0\n"), "row 2", "'20200131'", "format")
 
 
+ZONED = "id,day,psa\n1,2020-01-01T00:00+01:00,5\n1,2020-01-08T00:00+02:00,4\n"
+
+
+def test_dates_of_which_only_some_say_a_time_zone(tmp_path):
+    names(
+        fault(tmp_path, ZONED.replace("+02:00", ""), actions={}),
+        "row 3",
+        "column day",
+        "'2020-01-08T00:00'",
+        "a time zone",
+    )
+    names(
+        fault(tmp_path, ZONED.replace("+01:00", ""), actions={}),
+        "row 3",
+        "column day",
+        "+02:00'",
+        "no time zone, as in the rows",
+    )
+    doses = "id,day,cpa\n1,2020-01-01,4\n"
+    message = fault(tmp_path, ZONED, doses, events={"table": "doses.csv"})
+    names(message, "doses.csv", "column day", "found dates without a time zone", "expected dates with a time zone")
+
+
+def test_two_time_zones_are_one_clock(tmp_path):
+    (tmp_path / "visits.csv").write_text(ZONED)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(CONFIG | {"actions": {}}))
+    assert load(tmp_path / "study.yaml").paths[0].t[1] == pytest.approx(7 - 1 / 24)
+
+
 def test_times_too_close_for_the_length_of_a_path(tmp_path):
     names(fault(tmp_path, "id,day,psa,cpa\n1,0,5,0\n1,1e9,4,0\n1,1000000001,5,0\n"), "row 4", "column day", "1 d after")
 
@@ -187,6 +218,8 @@ def test_times_too_close_for_the_length_of_a_path(tmp_path):
         ("id,action,dose,onset,stop\n1,cpb,1,0,1\n", ("row 2", "column action", "'cpb'", "did you mean 'cpa'?")),
         ("id,action,dose,onset,stop\n1,cpa,,0,1\n", ("row 2", "column dose", "a dose of cpa in mg/d")),
         ("id,action,dose,onset,stop\n1,cpa,400,0,1\n", ("row 2", "column dose", "'400'", "at most 300")),
+        ("id,action,dose,onset,stop\n1,cpa,-4,0,1\n", ("row 2", "column dose", "found '-4'", "at least 0 mg/d")),
+        ("id,day,cpa\n1,0,-4\n", ("doses.csv", "row 2", "column cpa", "found '-4'", "at least 0 mg/d")),
         ("id,action,dose,onset,stop\n1,cpa,4,2,1\n", ("row 2", "column stop", "'1'", "not before its onset")),
         ("id,action,dose,onset,stop\n1,cpa,4,2020-01-01,\n", ("column onset", "found dates", "expected numbers")),
         ("id,action,onset,stop\n1,cpa,0,1\n", ("column dose", "there are: id, action, onset, stop")),

@@ -11,9 +11,12 @@ import yaml
 
 from biowm.core.errors import BadInput
 from biowm.core.schedule import Entry, entries
+from biowm.data import nonmem_records
+from biowm.data.config import StudyConfig
 from biowm.data.nonmem_doses import STEADY
 from biowm.data.report import describe
 from biowm.data.study import Study, from_frame, load
+from biowm.data.tables import Table
 
 nan = np.nan
 
@@ -249,6 +252,32 @@ def test_subjects_without_a_reading(tmp_path):
     found = study(tmp_path, text, empty="drop")
     assert found.subjects == ("1",)
     assert said(found) == {"subjects without one reading left out (empty: drop)": 1}
+    assert [p.t.tolist() for p in found.paths] == [p.t.tolist() for p in study(tmp_path, TABLE).paths]
+
+
+def test_a_table_is_parsed_once_whether_or_not_subjects_are_dropped(tmp_path, monkeypatch):
+    parsed, parse = [], nonmem_records.records
+
+    def counted(table: Table, config: StudyConfig) -> nonmem_records.Records:
+        parsed.append(len(table.frame))
+        return parse(table, config)
+
+    monkeypatch.setattr(nonmem_records, "records", counted)
+    text = TABLE.replace("1 0 . 100", "0 0 9 100 0 1 .\n1 0 . 100")  # the first subject is left out, and with it a code
+    assert study(tmp_path, text, empty="drop").subjects == ("1",)
+    assert parsed == [4]
+
+
+def test_what_a_row_says_to_no_effect_is_said(tmp_path):
+    """A value in a row that is a dose, and an interval between doses of which there is one."""
+    text = "ID TIME DV AMT EVID ADDL II\n1 0 7 100 1 0 12\n1 1 5 . 0 . .\n1 4 2 . 0 . .\n"
+    found = study(tmp_path, text)
+    assert said(found) == {
+        "values in rows that are no reading left out (EVID)": 1,
+        "intervals (II) without ADDL or SS, of no consequence": 1,
+    }
+    np.testing.assert_array_equal(found.paths[0].x, f32([[nan], [5], [2]]))
+    assert entries(found.paths[0].plan) == [Entry(0, 100.0, 0.0, 0.0)]
 
 
 def test_a_data_frame_is_read_alike(tmp_path):

@@ -9,6 +9,7 @@ from tests.support.tiny import SPEC, few, tiny_cohort, tiny_material
 from biowm.core.path import take
 from biowm.evaluate.metrics import interval
 from biowm.evaluate.tasks import ablation
+from biowm.evaluate.tasks._tumours import at_once, luck, one_by_one
 from biowm.evaluate.tasks.ablation import Sample, _fold, _rows, _score
 from biowm.evaluate.tasks.speed import Problem, Speed
 from biowm.train.contest import silent
@@ -60,6 +61,12 @@ def test_a_row_is_scored_on_subjects_that_nobody_learned_from(monkeypatch: pytes
     raw, held = (interval(both["tiny/4 d", f"joint90{kind}"]).value for kind in ("_raw", ""))
     assert held >= raw or held >= 0.9
     assert interval(both["tiny", "weight:effects"]).value == 0.0
+
+
+def test_a_loop_over_patients_is_the_same_cohort_as_all_at_once():
+    by = luck(0, 4, 20)
+    np.testing.assert_allclose(one_by_one(by), at_once(by), rtol=1e-9)
+    assert len(np.unique(at_once(by))) == 80  # four patients, each another volume every day
 
 
 def test_patient_days_a_second_are_patient_days_by_seconds():

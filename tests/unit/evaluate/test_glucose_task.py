@@ -9,7 +9,7 @@ from biowm.core.schedule import entries
 from biowm.evaluate.metrics import interval
 from biowm.evaluate.task import Setting
 from biowm.evaluate.tasks._diabetes import Patient, Seen, Trace, meals, paths, patients
-from biowm.evaluate.tasks._insulin import BasalBolus, Habit, Pid, rule
+from biowm.evaluate.tasks._insulin import SPEC, BasalBolus, Habit, Pid, rule, scales, traits
 from biowm.evaluate.tasks.glucose import GlucoseTask, percents
 
 KEY = jax.random.key(0)
@@ -61,19 +61,37 @@ def test_habit_is_basal_bolus_with_errors():
     habit, keys = Habit(), jax.random.split(KEY, 2000)
     give = jax.jit(jax.vmap(lambda key: habit.decide(ONE, habit.start(ONE), seen(120.0, 60.0), key=key)[1]))
     rate, bolus = (np.asarray(d) for d in give(keys))
-    assert np.log(rate / 0.8).std() == pytest.approx(0.3, rel=0.1)
+    assert np.median(np.log(rate / 0.8)) == pytest.approx(np.log(0.8), abs=0.04)
+    assert np.log(rate / 0.8).std() == pytest.approx(0.5, rel=0.1)
     assert np.mean(bolus == 0) == pytest.approx(0.1, abs=0.03)
     usual = np.log(bolus[bolus > 0] / 6.0)
-    assert np.median(usual) == pytest.approx(0.0, abs=0.05)
-    assert usual.std() == pytest.approx(0.3, rel=0.15)
+    assert np.median(usual) == pytest.approx(np.log(0.8), abs=0.05)
+    assert usual.std() == pytest.approx(0.3, rel=0.2)
+
+
+def test_habit_stops_the_pump_where_glucose_is_low():
+    habit, keys = Habit(), jax.random.split(KEY, 200)
+    give = jax.jit(jax.vmap(lambda key: habit.decide(ONE, habit.start(ONE), seen(79.0, 0.0), key=key)[1]))
+    assert all(float(jnp.abs(d).max()) == 0.0 for d in give(keys))
+    memory, dose = habit.decide(ONE, jnp.asarray(0.5), seen(79.0, 60.0, t=30.0), key=KEY)
+    assert (float(memory), float(dose.rate)) == (0.5, 0.0)  # what it pumps again once glucose is back
+
+
+def test_a_world_knows_the_rules_that_the_pump_knows():
+    insulin, meal = scales(ONE)
+    assert float(insulin * ONE.basal) == pytest.approx(1.0)  # the basal rate is 1
+    assert float(meal * 60.0) == pytest.approx(float(insulin * 60.0 / ONE.ratio))  # a meal counts as what covers it
+    assert traits(ONE).shape == (SPEC.trait_width,)
+    assert float(jnp.exp(traits(ONE)[0])) == pytest.approx(0.8 * 40)  # mg/dL an hour
 
 
 def test_logs_say_what_was_done():
     reading = np.array([[100.0, 110, 120, 130]], np.float32)
     meal, rate, bolus = (jnp.array([row], jnp.float32) for row in ([0, 50, 0, 0], [1, 1, 2, 2], [0, 4, 0, 0]))
     past = Trace(jnp.zeros((1, 24)), jnp.asarray(reading), meal, rate, bolus)
-    logged = jax.tree.map(lambda leaf: leaf[0], paths(past, np.array([0.5]), np.array([0.1])))
+    logged = jax.tree.map(lambda leaf: leaf[0], paths(past, np.array([0.5]), np.array([0.1]), np.array([[3.0]])))
     np.testing.assert_array_equal(np.asarray(logged.x)[:4, 0], reading[0])
+    assert np.asarray(logged.traits).tolist() == [3.0]
     assert [(e.card, e.dose, e.onset, e.stop) for e in entries(logged.plan)] == [
         (0, 0.5, 0.0, 30.0), (0, 4.5, 30.0, 60.0), (1, 5.0, 30.0, 30.0), (0, 1.0, 60.0, 120.0),
     ]  # fmt: skip

@@ -1,9 +1,12 @@
 """Task `ias` on small made-up patients: what a visit is, what the treatment is, what is scored."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from biowm.core.mechanism_units import Declared
 from biowm.core.path import Path
 from biowm.core.queries import Queries
 from biowm.core.schedule import entries
@@ -14,6 +17,8 @@ from biowm.evaluate.tasks.ias import SPEC, Fold, Ias, Problem, _path, _queries, 
 from biowm.train.contest import Progress, silent
 from biowm.train.fitted import Fitted
 from biowm.train.race import Race, RaceRow
+
+MECHANISM = "mechanism(androgen)"
 
 
 def table(patient: int, psa: list[float], on: list[float], day: list[float]) -> pd.DataFrame:
@@ -99,10 +104,14 @@ def test_only_the_blend_is_drawn_where_only_the_blend_is_shown(monkeypatch: pyte
         return np.ones((len(queries.subject), 2, queries.times.shape[1], 1))
 
     class Fake(Fitted):
-        def __init__(self, problem: Problem, fold: Fold, spec: WorldSpec, tell: Progress):
+        def __init__(
+            self, problem: Problem, fold: Fold, spec: WorldSpec, tell: Progress, equations: Declared | None = None
+        ):
             suffix = "" if spec.actions else " blind"
-            race = Race((RaceRow("mixed", False, 1.0, 1.0, 1.0, 1.0),), 0.0, "mean", 1.0, ())
-            known = {"spec": spec, "race": race, "members": {n: n + suffix for n in ("mean", "ridge", "mixed")}}
+            names = ("mean", "ridge", "mixed") if equations is None else (MECHANISM, MECHANISM + " + kernel", "mixed")
+            rows = tuple(RaceRow(n, False, 1.0, 1.0, 1.0, w) for n, w in zip(names, (0.0, 0.3, 0.7), strict=True))
+            race = Race(rows, 0.0, "mean", 1.0, ())
+            known = {"spec": spec, "race": race, "members": {n: n + suffix for n in names}}
             for name, value in known.items():
                 object.__setattr__(self, name, value)
 
@@ -112,4 +121,10 @@ def test_only_the_blend_is_drawn_where_only_the_blend_is_shown(monkeypatch: pyte
     monkeypatch.setattr(ias, "_forecasts", lambda answers, name: ())
     problem = Problem((_visits(GAPPED),) * 3, (_path(GAPPED),) * 3, (Fold((0,), (1, 2)),), 0, 2)
     list(Ias().contend(problem, silent))
-    assert drawn == ["mean", "ridge", "mixed", "mixed", "mixed blind"]
+    assert drawn == ["mean", "ridge", "mixed", "ridge", "mixed", "ridge blind", "mixed blind"]
+    drawn.clear()
+    answers = list(Ias().contend(replace(problem, equations=True), silent))
+    assert drawn == ["mean", "ridge", "mixed", MECHANISM, MECHANISM + " + kernel", "mixed"]  # no world without action
+    assert [a.name for a in answers[-3:]] == ["world:equations", "mechanism:androgen", "mechanism:androgen"]
+    found = Ias().score(answers[-1].prediction, problem)
+    assert interval(found["race", "weight"]).value == pytest.approx(0.3)  # with the kernel's, without the others'

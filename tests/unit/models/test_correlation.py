@@ -12,7 +12,8 @@ from biowm.core.path import Path, stack
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, WorldSpec
 from biowm.models.tracker import fit_frame
-from biowm.models.trunks.em import MixedConfig, correlation, fit_mixed, unexplained
+from biowm.models.trunks.em import MixedConfig, fit_mixed, unexplained
+from biowm.models.trunks.leftover import correlation
 
 TRUE = np.array([[1.0, 0.8, 0.0], [0.8, 1.0, -0.4], [0.0, -0.4, 1.0]])
 TWO = WorldSpec("two", "d", (Channel("x", "mg/L"), Channel("y", "mg/L")))

@@ -9,6 +9,7 @@ from biowm.core.path import Path, stack
 from biowm.core.schedule import schedule
 from biowm.core.spec import Channel, WorldSpec
 from biowm.models.features import BLOCKS, columns_of
+from biowm.models.holds import no_holds
 from biowm.models.tracker import fit_frame
 from biowm.models.trunks.em import LAMBDAS, MixedConfig, Moments, em, fit_mixed, moments
 
@@ -159,7 +160,7 @@ def test_the_likelihood_of_paths_is_in_link_units():
     used = columns_of(config.blocks, 2, 2)
     fixed = np.concatenate([used, np.zeros(11, bool)])  # the trait times (1, doses, exposures) is left out
     lam = 2
-    fit = em(moments(frame, paths, config, 2)[1], lam, fixed, used, config.penalty)
+    fit = em(moments(frame, no_holds(2, 2), np.zeros(2), paths, config, 2)[1], lam, fixed, used, config.penalty)
     columns = np.flatnonzero(used)
     total = 0.0
     for s in range(8):
@@ -179,7 +180,7 @@ def test_longer_gaps_weigh_as_their_noise_says():
     """With pace 1 and power 1 an increment over a gap g, divided by g, has noise s2 / g: its weight is g."""
     paths = tiny_cohort(8, 6)
     frame = fit_frame(SPEC, paths, 1.0)
-    found = moments(frame, paths, MixedConfig(BLOCKS, "none", pace=1.0, power=1.0), 2)[0]
+    found = moments(frame, no_holds(2, 2), np.zeros(2), paths, MixedConfig(BLOCKS, "none", pace=1.0, power=1.0), 2)[0]
     t = paths.t.astype(np.float64)
     first, last = np.log(paths.x[:, 0, 0]), np.log(paths.x[:, 5, 0])
     np.testing.assert_allclose(found.n, 5)

@@ -17,8 +17,8 @@ def example() -> Tracker:
 
     return Tracker(
         clock=some(), z=some(D), prev=some(D), lag=jnp.asarray([0.05, 0.0]), age=jnp.asarray([2.0, 0.5]), seen=some(D),
-        mean=some(D, M), e=some(A, K), given=some(D, A), felt=some(D, A, K), total=some(A, 2), pending=some(A),
-        traits=some(2), moments=some(5, D),
+        still=some(D), mean=some(D, M), e=some(A, K), given=some(D, A), felt=some(D, A, K), total=some(A, 2),
+        pending=some(A), traits=some(2), moments=some(5, D),
     )  # fmt: skip
 
 

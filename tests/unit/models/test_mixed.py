@@ -22,9 +22,12 @@ _draw_states = eqx.filter_jit(draw_states)
 
 @pytest.fixture(scope="module")
 def world() -> Mixed:
-    """A world that reads exactly: its belief is then a plain regression (the noisy one: test_statespace.py)."""
+    """A world that reads exactly and takes any gap as one: its belief is then a plain regression.
+
+    The noisy one: test_statespace.py; gaps that are bridged: test_gaps.py.
+    """
     fitted = learned("mixed(full)")
-    return eqx.tree_at(lambda w: w.r, fitted, 0 * fitted.r)
+    return eqx.tree_at(lambda w: (w.r, w.reach), fitted, (0 * fitted.r, jnp.full_like(fitted.reach, jnp.inf)))
 
 
 @pytest.fixture(scope="module")

@@ -83,3 +83,12 @@ def test_a_drug_by_mouth_is_found_as_it_was_in_the_subjects_that_were_simulated(
     np.testing.assert_array_less(np.abs(np.mean(off, axis=0)), [0.065, 0.02, 0.04])
     np.testing.assert_array_less(np.abs(np.log(np.mean(ratio, axis=0))), [0.3, 0.1, 0.3])
     np.testing.assert_allclose(np.mean(noise), ORAL.noise, rtol=0.05)
+
+
+def test_subjects_whose_likeliest_shifts_are_overshot_do_not_carry_the_fit_away():
+    """In this trial full steps go to and fro between two shifts of one subject, and their pull grew without end."""
+    world = fitted(119)
+    assert not world.notes
+    for found in estimates(world):
+        assert found.error is not None
+        assert abs(found.value - ORAL.truth[found.name]) < 3 * found.error

@@ -15,6 +15,7 @@ from biowm.core.rollout import assimilate, at, draw_states
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.models.features import BLOCKS, columns_of
+from biowm.models.holds import no_holds
 from biowm.models.tracker import fit_frame
 from biowm.models.trunks.em import MixedConfig, em, fit_mixed, masks, moments
 from biowm.models.trunks.mixed import Mixed, MixedBelief, MixedState
@@ -134,7 +135,9 @@ def test_without_noise_the_innovations_have_the_marginal_likelihood(effects):
     paths = cohort(0.0)
     config = MixedConfig(("one", "z", "dose"), effects)
     plain = fit_mixed(SPEC, fit_frame(SPEC, paths, 1.0), paths, config)
-    batch = em(moments(plain.frame, paths, config, 1)[0], 0, *masks(SPEC, config), config.penalty)
+    batch = em(
+        moments(plain.frame, no_holds(1, 1), np.zeros(1), paths, config, 1)[0], 0, *masks(SPEC, config), config.penalty
+    )
     assert innovations(plain, paths)[1][0] == pytest.approx(batch.log_lik, abs=0.5)
 
 

@@ -42,6 +42,9 @@ COURSE = Course(
         ("minimise time on cpa over 3 d", "time on cpa over 3 d", "d", [3.0, 3.0]),
         ("maximise time until psa > 3.5 ug/L", "time until psa > 3.5 ng/mL", "d", [3.0, 4.0]),
         ("maximise time until psa > 8 over 3 d", "time until psa > 8 ng/mL over 3 d", "d", [3.0, 3.0]),
+        ("maximise time psa in 2 to 4", "time psa in 2 to 4 ng/mL", "d", [3.0, 3.0]),
+        ("maximise time psa in 0.9 ug/L to 2 ng/mL over 3 d", "time psa in 0.9 to 2 ng/mL over 3 d", "d", [1.0, 0.0]),
+        ("maximise time max in 9 to 9.5", "time max in 9 to 9.5 1", "d", [0.0, 1.0]),
         ("minimise time until tumour volume < 2 mm^3", "time until tumour volume < 2 mm^3", "d", [1.0, 4.0]),
     ],
 )
@@ -65,6 +68,7 @@ def test_a_goal_may_name_the_limits_it_keeps():
 @pytest.mark.parametrize(
     ("text", "meaning"),
     [
+        ("time psa in 4 to 10 over 1 week >= 5 d", "P(time psa in 4 to 10 ng/mL over 7 d >= 5 d) >= 0.9"),
         ("time until psa > 10 >= 90 d", "P(time until psa > 10 ng/mL >= 90 d) >= 0.9"),
         ("time off cpa over 1 week >= 2 d", "time off cpa over 7 d >= 2 d"),
         ("P(max psa <= 10) >= 0.8", "P(max psa <= 10 ng/mL) >= 0.8"),
@@ -88,8 +92,8 @@ def test_limit_is_understood_in_full(text, meaning):
     [
         ("", ["column 1", "the end", "minimise or maximise"]),
         ("reduce mean psa", ["column 1", "'reduce'", "minimise or maximise"]),
-        ("minimise psa", ["column 10", "mean, max, min, final or time until before 'psa'"]),
-        ("minimise total psa", ["column 10", "'total'", "mean, max, min, final or time until of 'psa'"]),
+        ("minimise psa", ["column 10", "mean, max, min, final, time until or time in before 'psa'"]),
+        ("minimise total psa", ["column 10", "'total'", "mean, max, min, final, time until or time in of 'psa'"]),
         ("minimise final chemo", ["mean, max or total of 'chemo'", "bolus"]),
         ("minimise mean PSA", ["column 15", "'PSA'", "did you mean 'psa'?"]),
         ("minimise mean creatinine", ["'creatinine'", "psa, tumour volume, max, cpa, chemo or on"]),
@@ -97,8 +101,11 @@ def test_limit_is_understood_in_full(text, meaning):
         ("minimise mean psa over 30 mg", ["'mg' cannot be turned into 'd'"]),
         ("minimise mean psa over -3 d", ["'-3'", "a time above 0"]),
         ("minimise mean psa for 3 d", ["column 19", "'for'", "over TIME"]),
-        ("maximise time off psa", ["'time'", "mean, max, min, final or time until of 'psa'"]),
+        ("maximise time off psa", ["'time'", "mean, max, min, final, time until or time in of 'psa'"]),
         ("maximise time off chemo", ["mean, max or total of 'chemo'", "bolus"]),
+        ("maximise time psa", ["the end", "'in' and a range"]),
+        ("maximise time psa in 4 to 2", ["column 27", "'2'", "an upper end above 4"]),
+        ("maximise time cpa in 2 to 4", ["mean, max, min, total, time on or time off of 'cpa'"]),
         ("maximise time until psa", ["the end", "'>' or '<' and a level"]),
         ("maximise time until psa > 3 mg", ["'mg' cannot be turned into 'ng/mL'"]),
         ("minimise total cpa while", ["the end", "psa, tumour volume, max, cpa, chemo or on"]),

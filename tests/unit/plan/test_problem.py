@@ -84,7 +84,7 @@ def test_schedule_controls_its_cards_and_lets_the_others_go_on():
     posed = problem(
         controls=("u",), held=schedule([Entry(0, 9.0, -5, 20), Entry(1, 2.0, 3.5, 3.5), Entry(1, 2.0, -1, -1)])
     )
-    assert 3.5 not in np.asarray(posed.times)  # a change of what is held counts by its mean, not by a step
+    assert 3.5 in np.asarray(posed.times)  # a bolus is given in its own time
     plan = tidy(posed, planned(posed, jnp.array([[1.0], [1], [0], [2], [2], [3]])))
     assert plan == (
         Entry(0, 1.0, 0.0, 4.0, True),
@@ -96,6 +96,18 @@ def test_schedule_controls_its_cards_and_lets_the_others_go_on():
     assert [e.card for e in tidy(posed, nothing)] == [1]
     assert [e[:2] for e in tidy(posed, going_on)] == [(0, 9.0), (1, 2.0)]
     assert (0, 10.0) in [e[:2] for e in tidy(posed, most)]
+
+
+def test_what_is_held_between_decisions_is_given_in_its_own_time():
+    """A bolus has its own step, a rate counts by its mean over the step in which it changes."""
+    held = schedule([Entry(1, 2.0, 3.7, 3.7), Entry(0, 4.0, 9.25, 20.0)])
+    posed = problem(controls=("u",), held=held)
+    assert 9.25 not in np.asarray(posed.times)
+    plan = planned(posed, jnp.zeros((6, 1)))
+    course = follow(Decay(sigma=0.0), BELIEF, posed, plan, key=jax.random.key(0), draws=1)
+    expected = np.exp(-0.2 * 12.0) + 2.0 * np.exp(-0.2 * (12.0 - 3.7))
+    np.testing.assert_allclose(course.x[0, -1, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(course.dose)[:, 1].sum(), 2.0)
 
 
 def test_controls_are_what_is_named_or_everything():

@@ -102,6 +102,18 @@ def test_a_world_equal_to_the_truth_gets_all_the_weight():
     assert best.low < 1 / np.sqrt(np.pi) < best.high  # the CRPS of a standard normal
 
 
+def test_who_draws_what_is_no_number_is_last_and_weighs_nothing():
+    draws, truth, horizon, subject = contest(60)
+    sound = run_race(score_sheet(("a", "b"), (False, True), draws[:2], truth, horizon, subject))
+    broken = draws[0].copy()
+    broken[0, 0, 0, 0] = np.nan
+    names = ("broken", "a", "b")
+    race = run_race(score_sheet(names, (False, False, True), [broken, *draws[:2]], truth, horizon, subject))
+    assert race.rows[-1].name == "broken"
+    assert race.weights() == pytest.approx(sound.weights())
+    assert race.blend_crps == pytest.approx(sound.blend_crps)
+
+
 def test_without_rules_the_rest_share_the_weight_and_the_rules_weight_is_told():
     draws, truth, horizon, subject = contest()
     race = run_race(score_sheet(("rule", "shifted", "wide"), (True, False, False), draws, truth, horizon, subject))

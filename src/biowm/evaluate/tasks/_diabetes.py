@@ -178,7 +178,9 @@ def blood(state: GlucoseState) -> Float[Array, ""]:
     return state.body.x[Compartments._fields.index("blood")] / value(state.own, "Vg")
 
 
-def paths(past: Trace, insulin: Float[np.ndarray, " n"], meal: Float[np.ndarray, " n"]) -> Path:
+def paths(
+    past: Trace, insulin: Float[np.ndarray, " n"], meal: Float[np.ndarray, " n"], traits: Float[np.ndarray, "n s"]
+) -> Path:
     """What was logged every half hour, as stacked paths: all insulin as a rate times `insulin`, meals times `meal`."""
     times = EVERY * np.arange(past.reading.shape[1])
 
@@ -190,7 +192,7 @@ def paths(past: Trace, insulin: Float[np.ndarray, " n"], meal: Float[np.ndarray,
         grams = meal[i] * np.asarray(past.meal[i])
         rows += [Entry(1, float(grams[k]), float(times[k]), float(times[k])) for k in np.flatnonzero(grams)]
         readings = np.asarray(past.reading[i], np.float32)[:, None]
-        return Path(times.astype(np.float32), readings, schedule(rows), np.zeros(0, np.float32), np.int32(RUNNING))
+        return Path(times.astype(np.float32), readings, schedule(rows), traits[i].astype(np.float32), np.int32(RUNNING))
 
     return stack([one(i) for i in range(len(insulin))])
 

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from biowm.core.schedule import Schedule
-from biowm.core.spec import ActionCard, Channel, WorldSpec
+from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 from biowm.core.world import Belief, World
-from biowm.plan.goals import parse_goal, parse_limit
+from biowm.plan.goals import parse_goal
 from biowm.plan.problem import Problem, pose
 from biowm.plan.receding import decide, move
 from biowm.worlds.patient import glucose as simulator
@@ -29,14 +29,14 @@ from ._diabetes import EVERY, TICK, Controller, Dose, Patient, Seen, Trace, Ward
 _TARGET, _ABOVE = 140.0, 150.0  # mg/dL: what corrections of the basal-bolus rule aim at, and above which they are made
 _MOST = 10.0  # basal rates: the most that a PID pumps
 _HOURS = EVERY / 60  # of a decision
-_OFF = 0.3  # of habits, in logarithms
+_SHY, _OFF, _MISJUDGED = 0.8, 0.5, 0.3  # of habits: share of what is due; how far rates and boluses are off (log)
+_SUSPEND = 80.0  # mg/dL: below which the pump of one who lives by habit stops
 GAINS = ((0.005, 0.01, 0.02, 0.03), (0.0, 2e-5), (0.0, 0.5, 1.0), (0.0, 0.5, 0.75, 1.0), (120.0, 140.0))
 """What is tried: basal rates per mg/dL off target, per mg/dL min, per mg/dL/min; share of a meal's bolus; target."""
 
 AHEAD = 240.0  # min that a decision looks ahead
-GOAL = "minimise mean cgm"
-LIMITS = ("P(min cgm >= 70) >= 0.9", "P(mean cgm >= 110) >= 0.7", "P(final cgm >= 90) >= 0.7")
-"""The last two still tell schedules apart where glucose is so low that all break the first."""
+GOAL = "maximise time cgm in 80 to 160 mg/dL"
+"""Inside the range that counts: readings err, and lows are worse than highs."""
 
 RATE, BOLUS = 5.0, 2.0  # most that may be given: basal rates, and times what the patient's ratio says of a meal
 SPEC = WorldSpec(
@@ -44,17 +44,19 @@ SPEC = WorldSpec(
     clock="min",
     channels=(Channel("cgm", "mg/dL", link="log", low=39.0, high=600.0),),
     actions=(
-        ActionCard("insulin", "U_insulin/kg/h", "rate", 0.0, 2.0),  # a bolus counts as given over its half hour
-        ActionCard("meal", "g/kg", "bolus", 0.0, 5.0),
+        ActionCard("insulin", "", "rate", 0.0, 200.0),  # own basal rates; a bolus counts as given over its half hour
+        ActionCard("meal", "h", "bolus", 0.0, 100.0),  # hours at the basal rate that its own bolus is worth
     ),
+    traits=(Trait("need"),),  # logarithm of what an hour at the basal rate lowers glucose (mg/dL), by the own rules
 )
 
 
 class Habit(Controller):
-    """Basal-bolus therapy as people live it: meals misjudged, boluses forgotten or given without need.
+    """Basal-bolus therapy as people live it: too little, meals misjudged, boluses forgotten or given without need.
 
-    The basal rate is off by a factor that changes every four hours, each bolus by another; a tenth of the meals get
-    none, and one half hour in forty a bolus that nothing calls for, so that doses tell of their effects.
+    All doses are a fifth too small in the middle; the basal rate is off by another factor every two hours, each
+    bolus by another. A tenth of the meals get none, one half hour in twenty there is a bolus that nothing calls for,
+    and the pump stops while the reading is low, so that doses tell of their effects.
     """
 
     every: ClassVar[float] = EVERY
@@ -66,11 +68,12 @@ class Habit(Controller):
         self, who: Patient, memory: Float[Array, ""], seen: Seen, *, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Dose]:
         off, other, forgets, extra = jax.random.split(key, 4)
-        factor = jnp.where(jnp.mod(seen.t, 8 * EVERY) == 0, jnp.exp(_OFF * jax.random.normal(off)), memory)
-        units = rule(who, seen) * jnp.exp(_OFF * jax.random.normal(other))
+        factor = jnp.where(jnp.mod(seen.t, 4 * EVERY) == 0, _SHY * jnp.exp(_OFF * jax.random.normal(off)), memory)
+        units = rule(who, seen) * _SHY * jnp.exp(_MISJUDGED * jax.random.normal(other))
         units = jnp.where(jax.random.bernoulli(forgets, 0.1), 0.0, units)
-        more = jnp.where(jax.random.bernoulli(extra, 0.025), 2 * who.basal, 0.0)
-        return factor, Dose(who.basal * factor, units + more)
+        more = jnp.where(jax.random.bernoulli(extra, 0.05), 2 * who.basal, 0.0)
+        stopped = seen.reading < _SUSPEND
+        return factor, Dose(jnp.where(stopped, 0.0, who.basal * factor), units + jnp.where(stopped, 0.0, more))
 
 
 class BasalBolus(Controller):
@@ -160,7 +163,7 @@ class Mpc(Controller):
     draws: int = eqx.field(static=True, default=8)
 
     def start(self, who: Patient) -> Belief:
-        return self.model(who).begin(jnp.zeros(self.question.spec.trait_width))
+        return self.model(who).begin(jnp.zeros(self.question.spec.trait_width) if self.world is None else traits(who))
 
     def decide(self, who: Patient, memory: Belief, seen: Seen, *, key: PRNGKeyArray) -> tuple[Belief, Dose]:
         belief = self.read(who, memory, seen)
@@ -202,17 +205,22 @@ class Mpc(Controller):
 
 
 def scales(who: Patient) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """Doses per kg of body weight: what turns U and g into them."""
-    return 1 / who.weight, 1 / who.weight
+    """Doses by the own rules: what turns U/h into basal rates, and g into the hours at it that its bolus is worth."""
+    return 1 / who.basal, 1 / (who.ratio * who.basal)
+
+
+def traits(who: Patient) -> Float[Array, "*n 1"]:
+    """What a world is told of a patient, as SPEC says."""
+    return jnp.log(who.basal * who.correction)[..., None]
 
 
 def mpc(world: World | None, draws: int = 8) -> Mpc:
     """The controller that plans through a world, or the oracle."""
     spec = SPEC if world is not None else simulator.SPEC
-    goal, limits, control = parse_goal(GOAL, spec), [parse_limit(text, spec) for text in LIMITS], spec.actions[0].name
+    goal, control = parse_goal(GOAL, spec), spec.actions[0].name
     steps = int(AHEAD / EVERY)
     question = pose(
-        spec, goal, limits, now=0.0, horizon=AHEAD, spacing=EVERY, segments=steps, controls=(control,)
+        spec, goal, (), now=0.0, horizon=AHEAD, spacing=EVERY, segments=steps, controls=(control,)
     )  # fmt: skip
     return Mpc(world, question, draws)
 

@@ -29,7 +29,7 @@ from biowm.worlds.patient.glucose_patients import NAMES
 from ..metrics import Metric, Tally, difference, given, tally
 from ..task import Answer, Pooled, Setting, Task
 from ._diabetes import Trace, Ward, in_range, meals, paths, patients, treat
-from ._insulin import AHEAD, SPEC, BasalBolus, by_habit, mpc, scales, tuned, watch
+from ._insulin import AHEAD, SPEC, BasalBolus, by_habit, mpc, scales, traits, tuned, watch
 
 LEARNED = 6  # of each group of ten, the first so many are learned from, the others never
 _WATCHED = 1  # day by habit, of those who are treated
@@ -125,8 +125,8 @@ def _of_each_group(numbers: range) -> list[int]:
 
 def fit(problem: Problem, tell: Progress) -> Fitted:
     """The default world of what was logged."""
-    insulin, meal = (np.asarray(a) for a in scales(problem.practice.who))
-    logs = paths(problem.known, insulin, meal)
+    who = problem.practice.who
+    logs = paths(problem.known, *(np.asarray(a) for a in (*scales(who), traits(who))))
     return fit_paths(
         SPEC, logs, _HORIZONS, thorough=problem.thorough, seed=problem.seed, halves=False, progress=tell
     )  # fmt: skip

@@ -3,6 +3,9 @@
 Five folds by patient. Every visit (a row with a PSA reading) from a patient's second on is an origin, and the treatment
 that was given after it is told: it carries information of its own, because treatment followed PSA. Errors are those of
 y = log(PSA + .1). `world` and its kin are fitted on the training patients of each fold (doi:10.1002/cncr.21989).
+
+Variant `equations`: `world:equations` has the mechanism `androgen` (doi:10.1038/s41467-020-15424-4) in its race, by
+itself and under a kernel; `mechanism:androgen` is it alone, and its `weight` what both earn in the race.
 """
 
 from __future__ import annotations
@@ -20,19 +23,22 @@ from jaxtyping import Float
 
 from biowm.core.forecast import forecast
 from biowm.core.interval import Role
+from biowm.core.mechanism_units import Declared
+from biowm.core.mechanisms.androgen import Androgen
 from biowm.core.path import Path, stack, take
 from biowm.core.queries import Queries
 from biowm.core.registry import register
 from biowm.core.schedule import Entry, Schedule, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.data import catalogue
+from biowm.models.trunks.mechanism_fit import named
 from biowm.train.contest import Progress, mixture, portion, silent
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
 from biowm.train.horizons import Horizons
 from biowm.train.workers import side_by_side
 
-from ..metrics import Forecast, Tally, add, measure
+from ..metrics import Forecast, Metric, Tally, add, given, measure
 from ..tamper import pack, shuffled, unpack
 from ..task import Answer, Setting, Task
 from ._ar import LEADS, RULES, Visits, foretell, truths
@@ -43,6 +49,8 @@ _METRICS = ("rmse", "mae", "crps", "coverage90", "joint90", "interval_score")
 _MEMBERS = ("mean", "trend", "direct", "knn")  # simple rules of the race; the others have exact references above
 _FOLDS = 5
 _FLOOR = 0.1
+_EQUATIONS = Declared(Androgen())
+_WEIGHT = Metric(given)
 
 SPEC = WorldSpec(
     name="ias",
@@ -70,9 +78,18 @@ class Problem:
     seed: int
     draws: int
     thorough: bool = False
+    equations: bool = False
 
 
-Prediction = tuple[tuple[Forecast, ...], ...]  # by fold, then by split
+@dataclass(frozen=True)
+class Earned:
+    """The weight that a contender earned in the race of each fold."""
+
+    weights: tuple[float, ...]
+
+
+Forecasts = tuple[tuple[Forecast, ...], ...]  # by fold, then by split
+Prediction = Forecasts | Earned
 
 
 @register("tasks", "ias")
@@ -82,6 +99,7 @@ class Ias(Task[Problem, Prediction]):
     version = "1"
     primary = "rmse"
     data = "ias"
+    variants = ("equations",)
 
     def make(self, seed: int, setting: Setting) -> Problem:
         """The cohort and its folds; only the worlds' own randomness depends on the seed."""
@@ -96,11 +114,13 @@ class Ias(Task[Problem, Prediction]):
             seed=seed,
             draws=480 if setting.effort == "full" else 96,
             thorough=setting.effort == "full",
+            equations=setting.variant == "equations",
         )
 
     def scope(self, setting: Setting) -> str:
         """Quick runs do the first fold only."""
-        return f"quick: fold 1 of {_FOLDS}" if setting.effort == "quick" else ""
+        parts = [] if setting.variant is None else [f"variant {setting.variant}"]
+        return "; ".join(parts + ([f"quick: fold 1 of {_FOLDS}"] if setting.effort == "quick" else []))
 
     def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """The reference rules, then the race's own rules, then the worlds."""
@@ -110,12 +130,20 @@ class Ias(Task[Problem, Prediction]):
         answers = _answers(problem, fits)
         for name in (*_MEMBERS, "world", "world:no-rules"):
             yield Answer(name, _role(name), _forecasts(answers, name))
+        if problem.equations:
+            yield from _with_equations(problem, portion(tell, "world:equations", 1, 2))
+            return
         yield Answer("world:shuffled", "ours", _forecasts(_answers(problem, fits, blend=True, swap=True), "world"))
         blind = _fits(problem, replace(SPEC, actions=()), portion(tell, "world:no-action", 1, 2))
         yield Answer("world:no-action", "ours", _forecasts(_answers(problem, blind, blend=True), "world"))
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
         """Tallies by patient at 1, 3, 6 and 12 visits ahead."""
+        if isinstance(prediction, Earned):
+            one = np.ones(1)
+            told = zip(problem.folds, prediction.weights, strict=True)
+            units = [(np.array([problem.visits[fold.test[0]].patient]), weight) for fold, weight in told]
+            return {("race", "weight"): add([Tally(_WEIGHT, who, weight * one, one) for who, weight in units])}
         tallies: dict[tuple[str, str], list[Tally]] = {(s, m): [] for s in _SPLITS for m in _METRICS}
         for fold, forecasts in zip(problem.folds, prediction, strict=True):
             visits = [problem.visits[i] for i in fold.test]
@@ -127,16 +155,33 @@ class Ias(Task[Problem, Prediction]):
         return {key: add(parts) for key, parts in tallies.items()}
 
 
-def _fits(problem: Problem, spec: WorldSpec, tell: Progress) -> list[Fitted]:
+def _with_equations(problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
+    """The world with equations in its race, the equations alone, and the weight they earned."""
+    fits = _fits(problem, SPEC, tell, _EQUATIONS)
+    answers, name = _answers(problem, fits), named(_EQUATIONS)
+    earned = tuple(sum(w for member, w in fit.race.weights().items() if member.startswith(name)) for fit in fits)
+    yield Answer("world:equations", "ours", _forecasts(answers, "world"))
+    yield Answer("mechanism:androgen", "ours", _forecasts(answers, name))
+    yield Answer("mechanism:androgen", "ours", Earned(earned))
+
+
+def _fits(problem: Problem, spec: WorldSpec, tell: Progress, equations: Declared | None = None) -> list[Fitted]:
     """The world of every fold."""
-    return fit_folds(lambda i, told: fit_world(problem, problem.folds[i], spec, told), len(problem.folds), tell)
+    return fit_folds(
+        lambda i, told: fit_world(problem, problem.folds[i], spec, told, equations), len(problem.folds), tell
+    )
 
 
-def fit_world(problem: Problem, fold: Fold, spec: WorldSpec, tell: Progress = silent) -> Fitted:
+def fit_world(
+    problem: Problem, fold: Fold, spec: WorldSpec, tell: Progress = silent, equations: Declared | None = None
+) -> Fitted:
     """The default world of one fold's training patients; a spec without actions is fitted to paths without them."""
     horizons = Horizons("readings", tuple(float(lead) for lead in _SPLITS.values()), spec.clock)
     train = _stacked(problem, fold.train, spec)
-    return fit_paths(spec, train, horizons, thorough=problem.thorough, seed=problem.seed, halves=False, progress=tell)
+    return fit_paths(
+        spec, train, horizons, mechanism=equations, thorough=problem.thorough, seed=problem.seed, halves=False,
+        progress=tell,
+    )  # fmt: skip
 
 
 def read(folder: File) -> list[pd.DataFrame]:
@@ -211,7 +256,7 @@ def _answers(problem: Problem, fits: Sequence[Fitted], *, blend: bool = False, s
     return found
 
 
-def _forecasts(answers: Sequence[Answers], name: str) -> Prediction:
+def _forecasts(answers: Sequence[Answers], name: str) -> Forecasts:
     """The forecasts of a member, or of the pool of members that a world is."""
     parts = []
     for a in answers:

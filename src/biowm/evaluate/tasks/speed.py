@@ -1,6 +1,7 @@
 """Task `speed`: how long the machine's main parts take, beside the plain way to do the same in the same run.
 
-- `cohort`: 10,000 simulated patients of 60 days; beside it a NumPy loop over days with all patients in one array.
+- `cohort`: 10,000 simulated patients of 60 days; beside it the same equations in NumPy, one patient and one day at a
+  time (`loop`, from 50 patients), as the published generator does it, and all patients in one array (`numpy`).
 - `glucose`: a day of 1,000 patients with type 1 diabetes, read every 5 min; beside it the same equations in the package
   simglucose (extra `[peers]`), from half an hour of one patient, without a sensor.
 - `sepsis`: 20 steps of 100,000 patients of ICU-Sepsis; beside it the package's own environment, from 500 steps.
@@ -50,6 +51,7 @@ from . import _insulin as insulin
 from ._diabetes import EVERY, Patient, Seen, meals, paths, patients
 from ._icu_sepsis import icu_sepsis, steps
 from ._simglucose import simglucose, trace
+from ._tumours import at_once, luck, one_by_one
 
 _DAYS, _MEMBERS, _DRAWS, _STEPS, _SCHEDULES = 60, 5, 1024, 30, 512
 _MINUTES, _TURNS = 24 * 60, 20
@@ -73,7 +75,7 @@ Prediction = Mapping[str, tuple[float, ...]]  # seconds of each repeat, by split
 class Speed(Task[Problem, Prediction]):
     """Seconds of the main parts, beside the plain way to do the same."""
 
-    version = "4"  # 2: glucose, 3: sepsis, 4: mpc
+    version = "5"  # 2: glucose, 3: sepsis, 4: mpc, 5: a loop over patients
     primary = "seconds"
 
     def make(self, seed: int, setting: Setting) -> Problem:
@@ -94,7 +96,9 @@ class Speed(Task[Problem, Prediction]):
     def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """The plain ways first, then ours."""
         rules = {c.name: c for c in entrants()}
-        yield Answer("numpy", "baseline", {"cohort": _time(lambda: _plain_cohort(problem), problem.repeats)})
+        yield Answer("loop", "baseline", {"cohort": _by_loop(problem)})
+        whole = _time(lambda: at_once(luck(problem.seed, problem.patients, _DAYS)), problem.repeats)
+        yield Answer("numpy", "baseline", {"cohort": whole})
         if (peer := simglucose()) is not None:
             yield Answer("simglucose", "baseline", {"glucose": _by_simglucose(peer, problem)})
         if (ward := icu_sepsis()) is not None:
@@ -208,7 +212,7 @@ def _choice(problem: Problem) -> _Choice:
     who, key = patients(list(range(0, 30, 5))), jax.random.key(problem.seed)
     eaten = jnp.asarray(meals(len(who.weight), 2, [problem.seed]))
     past, ward = insulin.by_habit(who, eaten, eaten, jax.random.split(key, len(who.weight)))
-    logs = paths(past, *(np.asarray(a) for a in insulin.scales(who)))
+    logs = paths(past, *(np.asarray(a) for a in (*insulin.scales(who), insulin.traits(who))))
     trunk = next(c for c in entrants() if c.name == "mixed(full)")
     member = trunk.fit(material(insulin.SPEC, logs, EVERY, insulin.AHEAD))
     names = [f"member {i}" for i in range(_MEMBERS)]
@@ -243,21 +247,11 @@ def _one_by_one(choice: _Choice) -> Callable[[], jax.Array]:
     return lambda: jnp.stack([run(controller.model(choice.who), belief, share, choice.key)[0, -1] for share in shares])
 
 
-def _plain_cohort(problem: Problem) -> np.ndarray:
-    """The tumour equations day by day in NumPy, with usual rates for everybody (no draw of patients)."""
-    rng, n = np.random.default_rng(problem.seed), problem.patients
-    volume, drug = np.exp(rng.normal(2.0, 1.5, n)).clip(0.01, tumour.DEATH / 2), np.zeros(n)
-    sizes = np.full((15, n), np.nan)
-    out = np.empty((_DAYS, n))
-    for day in range(_DAYS):
-        out[day] = volume
-        sizes[day % 15] = np.cbrt(volume * 6 / np.pi)
-        chance = 1 / (1 + np.exp(-2.0 / 13.0 * (np.nanmean(sizes, axis=0) - 6.5)))
-        chemo, radio = rng.random((2, n)) < chance
-        drug = drug / 2 + tumour.DOSE * chemo
-        growth = 7e-5 * np.log(tumour.CAPACITY / volume) - 0.028 * drug - 0.04 * tumour.KILL * radio
-        volume = (volume * (1 + growth + tumour.NOISE * rng.standard_normal(n))).clip(1e-9, tumour.DEATH)
-    return out
+def _by_loop(problem: Problem) -> tuple[float, ...]:
+    """Seconds that a loop over patients and days would take for the cohort, from 50 patients."""
+    few = 50
+    scale = problem.patients / few
+    return tuple(scale * s for s in _time(lambda: one_by_one(luck(problem.seed, few, _DAYS)), problem.repeats))
 
 
 def _diabetics(problem: Problem) -> Callable[[], jax.Array]:

@@ -14,10 +14,12 @@ RIDGE = MixedConfig(
     power=0.0,
     traits=False,
     transform=False,
+    holds=False,
+    fades=False,
 )
 
 
 @register("candidates", "ridge")
 def candidates() -> tuple[Candidate, ...]:
-    """The plain trunk without random effects, exposures, traits or transforms: a rule everybody knows."""
+    """The plain trunk: no random effects, exposures, traits, transforms, holds or fades; a rule everybody knows."""
     return (Candidate("ridge", True, lambda m: fit_mixed(m.spec, m.frame, m.paths, RIDGE)),)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Observation, World
 
 from ..tracker import Tracker, advance
-from ..trunks.mixed import Due, Mixed, MixedBelief, MixedState
+from ..trunks.mixed import Due, Mixed, MixedBelief, MixedState, draw_luck
 
 _BOUND = 3.0  # of a correction, in sd of the trunk's noise over one spacing, and of the log of the factor
 _RATE = 3.0
@@ -63,24 +63,29 @@ class Refined(World):
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
         return self.trunk.predict(belief, action, dt)
 
+    def strides(self, belief: MixedBelief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        return self.trunk.strides(belief, dt)
+
     def draw(self, belief: MixedBelief, *, key: PRNGKeyArray) -> MixedState:
         return self.trunk.draw(belief, key=key)
 
     def step(
         self, state: MixedState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
     ) -> MixedState:
-        return self.move(state, action, dt, jax.random.normal(key, state.tracker.z.shape))
+        noise = jax.random.normal(key, state.tracker.z.shape)
+        return self.move(state, action, dt, noise, draw_luck(key, noise))
 
     def move(
-        self, state: MixedState, action: Float[Array, " a"], dt: Float[Array, ""], noise: Float[Array, " d"]
-    ) -> MixedState:
-        """The step under given standard normal `noise`, independent between channels."""
+        self, state: MixedState, action: Float[Array, " a"], dt: Float[Array, ""], noise: Float[Array, " d"],
+        luck: Float[Array, " d"],
+    ) -> MixedState:  # fmt: skip
+        """The step under given standard normal `noise` and uniform `luck`, independent between channels."""
         tracker = advance(state.tracker, self.trunk.frame, action, dt)
         due = self.trunk.expect(tracker, state.theta)
         unit = jnp.sqrt(self.trunk.s2)
         shift, widen = jnp.split(self.net(inputs(tracker, due, unit)), 2)
         y = due.scale * (due.fixed + due.own + unit * shift + due.sd * jnp.exp(widen) * self.trunk.together(noise))
-        return MixedState(state.t + dt, self.trunk.land(tracker, y), state.theta)
+        return MixedState(state.t + dt, self.trunk.land(tracker, y, luck), state.theta)
 
     def impulse(self, state, dose: Float[Array, " a"]):
         return self.trunk.impulse(state, dose)

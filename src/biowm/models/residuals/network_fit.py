@@ -22,8 +22,9 @@ from biowm.core.schedule import between
 
 from ..candidate import Candidate, Material
 from ..tracker import advance
-from ..trunks.em import MixedConfig, fit_mixed
-from ..trunks.mixed import Mixed, MixedState
+from ..trunks.em import MixedConfig
+from ..trunks.mixed import Mixed, MixedState, draw_luck
+from ..trunks.statespace_fit import fit_reach
 from ..trunks.variants import LIBRARY
 from .descent import averaged, chosen, descended, fair_crps
 from .network import Net, Refined, inputs
@@ -63,7 +64,7 @@ class Windows(eqx.Module):
 
 def fit_refined(m: Material, training: Training = Training()) -> Refined:
     """Fit the full mixed trunk with memory, and the network on top of it; the same material gives the same world."""
-    trunk = fit_mixed(m.spec, m.frame, m.paths, MixedConfig((*LIBRARY, "memory")))
+    trunk = fit_reach(m.spec, m.frame, m.paths, MixedConfig((*LIBRARY, "memory")))
     windows = windows_of(trunk, m.paths, training.ahead)
     net = blank(np.asarray(windows.first), 2 * len(m.spec.channels), training.width, key=jax.random.key(0))
     targets = jnp.asarray(np.isin(np.arange(len(m.spec.channels)), m.spec.targets))
@@ -132,17 +133,17 @@ def blank(first: Float[np.ndarray, "w q"], answers: int, width: int, *, key: PRN
 
 def futures(
     world: Refined, start: MixedState, rate: Float[Array, "k a"], bolus: Float[Array, "k a"],
-    gap: Float[Array, " k"], noise: Float[Array, "k d"],
+    gap: Float[Array, " k"], noise: Float[Array, "k d"], luck: Float[Array, "k d"],
 ) -> Float[Array, "k d"]:  # fmt: skip
     """The readings of one free-running future, in standardised link space."""
 
     def body(state: MixedState, now: tuple[Array, ...]) -> tuple[MixedState, Float[Array, " d"]]:
-        rate, bolus, gap, noise = now
-        after = world.move(world.impulse(state, bolus), rate, gap, noise)
+        rate, bolus, gap, noise, luck = now
+        after = world.move(world.impulse(state, bolus), rate, gap, noise, luck)
         state = jax.tree.map(lambda a, b: jnp.where(gap > 0, a, b), after, state)
         return state, state.tracker.z
 
-    return jax.lax.scan(body, start, (rate, bolus, gap, noise))[1]
+    return jax.lax.scan(body, start, (rate, bolus, gap, noise, luck))[1]
 
 
 def loss(
@@ -157,8 +158,9 @@ def loss(
         leaf[which] for leaf in (windows.rate, windows.bolus, windows.gap, windows.z, windows.mask)
     )
     noise = jax.random.normal(k_noise, (*draw.shape, *z.shape[1:]))
-    many = jax.vmap(futures, in_axes=(None, 0, None, None, None, 0))
-    drawn = jax.vmap(many, in_axes=(None, 0, 0, 0, 0, 0))(world, start, rate, bolus, gap, noise)
+    chance = draw_luck(k_noise, noise)
+    many = jax.vmap(futures, in_axes=(None, 0, None, None, None, 0, 0))
+    drawn = jax.vmap(many, in_axes=(None, 0, 0, 0, 0, 0, 0))(world, start, rate, bolus, gap, noise, chance)
     score = fair_crps(jnp.moveaxis(drawn, 1, 0), z)
     return averaged(score, mask & targets[None, None, :])
 

@@ -20,12 +20,14 @@ from biowm.core.path import Path, take
 from biowm.core.spec import WorldSpec
 
 from ..features import ACTION_BLOCKS, BLOCKS, columns_of, features, with_traits
+from ..holds import Hold, fit_holds, no_holds
 from ..tracker import Frame, Tracker, trace
+from .gaps import beyond, reaches
+from .leftover import correlation, fading
 from .mixed import Mixed, target
 
 LAMBDAS = (0.0, 0.25, 0.5, 1.0)
 _STEPS, _PRIOR, _CHUNK, _FEW = 15, 3.0, 64, 200
-_FAR, _LEAST_PAIRS, _LEAST_VALUE = 4.0, 30, 0.01
 Effects = Literal["none", "action", "full"]
 
 
@@ -34,7 +36,8 @@ class MixedConfig:
     """A variant of the mixed trunk.
 
     Feature blocks, level of random effects, exponents of time (`pace` of the mean, `power` of the noise
-    variance), ridge penalty, whether traits enter, and whether increments of log channels may be Box-Cox transformed.
+    variance), ridge penalty, whether traits enter, whether increments of log channels may be Box-Cox transformed,
+    whether readings may hold and noise may fade.
     """
 
     blocks: tuple[str, ...] = BLOCKS
@@ -44,33 +47,40 @@ class MixedConfig:
     penalty: float = 1e-3
     traits: bool = True
     transform: bool = True
+    holds: bool = True
+    fades: bool = True
 
 
 @eqx.filter_jit
-def _rows(frame: Frame, paths: Path, n_actions: int, lams: Float[Array, " l"]):
+def _rows(frame: Frame, hold: Hold, paths: Path, n_actions: int, lams: Float[Array, " l"]):
     def subject(path: Path):
         before = trace(frame, path, n_actions).before
 
         def at_time(tracker: Tracker, x):
             mask = jnp.isfinite(x) & (tracker.seen > 0) & (tracker.age > 0)
             z = frame.scale.to_z(jnp.where(jnp.isfinite(x), x, 1.0))
+            mask &= ~hold.held(tracker, z)
             row = features(tracker)
             full = with_traits(row, tracker)
             y, jac = jax.vmap(lambda lam: target(frame, tracker, z, jnp.full_like(z, lam)))(lams)
-            return row, full, y, jac, tracker.age, mask
+            start = jnp.maximum(tracker.clock - tracker.age, 0.0)
+            return row, full, y, jac, tracker.age, start, mask
 
         return jax.vmap(at_time)(before, path.x)
 
     return jax.vmap(subject)(paths)
 
 
-def _streamed(frame: Frame, paths: Path, n_actions: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """The rows of all subjects, a chunk at a time, by one compiled program."""
+def _streamed(
+    frame: Frame, hold: Hold, paths: Path, n_actions: int, reach: Float[np.ndarray, "*d"]
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """The rows of all subjects, a chunk at a time, by one compiled program; gaps beyond `reach` are masked."""
     n = paths.t.shape[0]
     for start in range(0, n, _CHUNK):
         index = np.arange(start, start + _CHUNK).clip(max=n - 1)
-        got = _rows(frame, take(paths, index), n_actions, jnp.asarray(LAMBDAS))
-        yield tuple(np.asarray(a, np.float64)[: n - start] for a in got)
+        got = _rows(frame, hold, take(paths, index), n_actions, jnp.asarray(LAMBDAS))
+        *rows, gap, begun, mask = (np.asarray(a, np.float64)[: n - start] for a in got)
+        yield *rows, gap, begun, mask * ~beyond(gap, reach)
 
 
 @dataclass(frozen=True)
@@ -88,21 +98,26 @@ class Moments:
     log_w: float
 
 
-def moments(frame: Frame, paths: Path, config: MixedConfig, n_actions: int) -> list[Moments]:
-    """One `Moments` a channel, from the training paths, streamed over subjects."""
+def moments(
+    frame: Frame, hold: Hold, fade: Float[np.ndarray, " d"], paths: Path, config: MixedConfig, n_actions: int,
+    reach: Float[np.ndarray, " d"] | float = np.inf,
+) -> list[Moments]:  # fmt: skip
+    """One `Moments` a channel, from increments that were not held over gaps up to `reach` (spacings), streamed."""
     parts: list[list[tuple]] = [[] for _ in range(frame.start_mean.shape[0])]
-    for row, full, y, jac, gap, mask in _streamed(frame, paths, n_actions):
+    for row, full, y, jac, gap, start, mask in _streamed(frame, hold, paths, n_actions, np.asarray(reach)):
+        worth = (1 + start) ** -fade
         for j, part in enumerate(parts):
-            part.append(_sums(row[:, :, j], full[:, :, j], y[..., j], jac[..., j], gap[..., j], mask[..., j], config))
+            of = (..., j)
+            part.append(_sums(row[:, :, j], full[:, :, j], y[of], jac[of], gap[of], worth[of], mask[of], config))
     return [_join(part) for part in parts]
 
 
-def _sums(B, F, y, jac, gap, mask, config: MixedConfig) -> tuple:
+def _sums(B, F, y, jac, gap, worth, mask, config: MixedConfig) -> tuple:
     gap = np.maximum(gap, 1e-3)
-    weight = mask * gap ** (2 * config.pace - config.power)
+    weight = mask * worth * gap ** (2 * config.pace - config.power)
     y = y / gap[:, :, None] ** config.pace * mask[:, :, None]
     wB, wF = B * weight[..., None], F * weight[..., None]
-    half_log_w = 0.5 * np.log(gap) * (2 * config.pace - config.power) - config.pace * np.log(gap)
+    half_log_w = 0.5 * np.log(gap) * (2 * config.pace - config.power) - config.pace * np.log(gap) + 0.5 * np.log(worth)
     return (
         mask.sum(1),
         np.einsum("ntp,ntq->npq", wB, B, optimize=True),
@@ -220,12 +235,36 @@ def few(paths: Path) -> Path:
     return paths if n <= _FEW else take(paths, np.linspace(0, n - 1, _FEW).astype(int))
 
 
-def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
-    """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by likelihood of a few."""
+def fit_mixed(
+    spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig, reach: Float[np.ndarray, " d"] | None = None
+) -> Mixed:
+    """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by likelihood of a few.
+
+    A first fit says whether the noise fades; where it does, a second one knows it. Increments over gaps beyond `reach`
+    (spacings; default: the longest there are) are not learned from; a channel that holds does so over any gap.
+    """
+    d, a = len(spec.channels), len(spec.actions)
+    hold = fit_holds(frame, paths, a) if config.holds else no_holds(d, a)
+    reach = reaches(paths, frame.spacing)[0] if reach is None else reach
+    reach = np.where(np.asarray(hold.on) > 0, np.inf, reach)
+    world = _fit(spec, frame, hold, np.zeros(d), reach, paths, config)
+    fade = fading(*unexplained(world, paths)) if config.fades else np.zeros(d)
+    if fade.any():
+        world = _fit(spec, frame, hold, fade, reach, paths, config)
+    if d == 1:
+        return world
+    left = unexplained(world, few(paths))[0].reshape(-1, d)
+    return eqx.tree_at(lambda w: w.mix, world, jnp.asarray(np.linalg.cholesky(correlation(left)), jnp.float32))
+
+
+def _fit(
+    spec: WorldSpec, frame: Frame, hold: Hold, fade: np.ndarray, reach: np.ndarray, paths: Path, config: MixedConfig
+) -> Mixed:
+    """The fit where it is known which channels hold and how noise fades, channel by channel."""
     used, active = masks(spec, config)
     some = few(paths)
-    everyone = moments(frame, paths, config, len(spec.actions))
-    tried_on = everyone if some is paths else moments(frame, some, config, len(spec.actions))
+    everyone = moments(frame, hold, fade, paths, config, len(spec.actions), reach)
+    tried_on = everyone if some is paths else moments(frame, hold, fade, some, config, len(spec.actions), reach)
     fits, lams = [], []
     for channel, mo, part in zip(spec.channels, everyone, tried_on, strict=True):
         options = range(len(LAMBDAS)) if channel.link == "log" and config.transform else (0,)
@@ -237,47 +276,37 @@ def fit_mixed(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     def cast(values) -> Array:
         return jnp.asarray(np.array(values), jnp.float32)
 
-    world = Mixed(
+    x, t = np.asarray(paths.x), np.asarray(paths.t)
+    longest = np.where(np.isfinite(x), t[:, :, None] - t[:, :1, None], 0.0).max((0, 1)) / frame.spacing
+    return Mixed(
         spec, frame.spacing, frame, cast(config.pace), cast(config.power), cast(lams), cast([f.W for f in fits]),
         cast([root(f.D) for f in fits]), cast([f.s2 for f in fits]), cast(np.zeros(len(fits))), cast(np.eye(len(fits))),
+        hold, cast(fade), cast(longest), cast(reach),
     )  # fmt: skip
-    if len(fits) == 1:
-        return world
-    return eqx.tree_at(lambda w: w.mix, world, cast(np.linalg.cholesky(correlation(unexplained(world, some)))))
 
 
-def unexplained(world: Mixed, paths: Path) -> Float[np.ndarray, "n d"]:
-    """What is left of every increment at its subject's expected random effects, in sd of the noise (NaN: not read)."""
-    parts = []
-    pace, power, lam, W, R, s2 = (
-        np.asarray(a, np.float64) for a in (world.pace, world.power, world.lam, world.W, world.root, world.s2)
+def unexplained(world: Mixed, paths: Path) -> tuple[Float[np.ndarray, "n t d"], Float[np.ndarray, "n t d"]]:
+    """What is left of every increment at its subject's expected random effects, in sd of the noise (NaN: none).
+
+    Beside it when each began, since the start.
+    """
+    parts, starts = [], []
+    pace, power, lam, W, R, s2, fade = (
+        np.asarray(a, np.float64)
+        for a in (world.pace, world.power, world.lam, world.W, world.root, world.s2, world.fade)
     )
     chosen = np.abs(np.array(LAMBDAS)[:, None] - lam).argmin(0)
-    for row, full, y, _, gap, mask in _streamed(world.frame, paths, len(world.spec.actions)):
+    told = _streamed(world.frame, world.hold, paths, len(world.spec.actions), np.asarray(world.reach))
+    for row, full, y, _, gap, start, mask in told:
         gap = np.maximum(gap, 1e-3)
         y = np.take_along_axis(y, chosen[None, None, None], axis=2)[:, :, 0] / gap**pace
-        unit = np.sqrt(gap ** (2 * pace - power) / s2) * mask
+        unit = np.sqrt(gap ** (2 * pace - power) / (s2 * (1 + start) ** fade)) * mask
         miss = (y - np.einsum("ntdq,dq->ntd", full, W)) * unit
         own = np.einsum("ntdp,dpk->ndtk", row, R, optimize=True) * np.moveaxis(unit, 2, 1)[..., None]
         turned = np.swapaxes(own, 2, 3)
         pull = turned @ np.moveaxis(miss, 2, 1)[..., None]
         e = np.linalg.solve(np.eye(R.shape[1]) + turned @ own, pull)
         left = miss - np.moveaxis((own @ e)[..., 0], 1, 2)
-        parts.append(np.where(mask > 0, left, np.nan).reshape(-1, len(s2)))
-    return np.concatenate(parts)
-
-
-def correlation(left: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d d"]:
-    """Correlation of columns that are partly missing (NaN): positive definite, 0 where few rows have both.
-
-    Values beyond four sd count as four: an outlier of two channels at once must not decide.
-    """
-    seen = np.isfinite(left).astype(float)
-    z = np.clip(np.nan_to_num(left), -_FAR, _FAR)
-    both, spread = seen.T @ seen, (z**2).T @ seen
-    found = np.where(both >= _LEAST_PAIRS, z.T @ z / np.sqrt(np.maximum(spread * spread.T, 1e-12)), 0.0)
-    np.fill_diagonal(found, 1.0)
-    values, axes = np.linalg.eigh(found)
-    sound = (axes * np.maximum(values, _LEAST_VALUE)) @ axes.T
-    sd = np.sqrt(np.diag(sound))
-    return sound / np.outer(sd, sd)
+        parts.append(np.where(mask > 0, left, np.nan))
+        starts.append(start)
+    return np.concatenate(parts), np.concatenate(starts)

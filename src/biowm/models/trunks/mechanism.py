@@ -237,6 +237,8 @@ class Mechanistic(World):
 
     def struck(self, w: Float[Array, " n"], dose: Float[Array, " a"]) -> Float[Array, " n"]:
         """A value of what is believed, just after boluses."""
+        if not any(a >= 0 and self.spec.actions[a].kind == "bolus" for a in self.wiring.action):
+            return w  # half of all that a step compiles to, for nothing
         given, (e, s) = self.given(dose), self._sizes()
         after = vector(self.own(w[:e]).impulse(self.amounts(w[e : e + s]), given))
         return jnp.where(jnp.any(given != 0), jnp.concatenate([w[:e], self._coordinates(after), w[e + s :]]), w)

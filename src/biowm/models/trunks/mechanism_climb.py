@@ -26,11 +26,12 @@ from .mechanism_walk import Walk
 
 EDGE = 6.0  # how far a parameter may go from its start, on the unbounded scale (a factor of 400 above a bound)
 PRIOR_SD = (3.0, 0.7, 1.0, 1.0)  # about the start (see Free)
-_ROUNDS, _STEPS, _PASSES = 10, 25, 3  # linearisations, steps of a search each, passes to the likeliest shifts
+_ROUNDS, _STEPS, _PASSES = 10, 25, 8  # linearisations, steps of a search each, passes to the likeliest shifts
 _STILL = 0.03  # of a standard error: by less nothing moves any more
 _SETTLED = 3e-3  # the same of a subject's shifts, on the unbounded scale
 _FURTHEST = 1.0  # that a subject's shift moves at once
 _DIFFERENCE = 0.3  # of a standard error: over which the gradient is differenced
+_SINGULAR = 1e-10  # of the largest information: less is none, in double precision
 _NARROWER = 0.23  # the logarithm by which the scale of a heavy tail is below the sd of a normal distribution
 
 
@@ -172,15 +173,23 @@ def _settle(
 
 
 def _centre(search: _Search, flat: Float[np.ndarray, " h"], about: _About) -> tuple[_About, _Look]:
-    """The likeliest shifts at these values, and what is seen about them."""
-    seen = search.look(flat, about)
+    """The likeliest shifts at these values, and what is seen about them.
+
+    Steps that turn back have gone too far: they are halved, of shifts and of their pull, which else grows without end.
+    """
+    seen, last, share = search.look(flat, about), np.zeros_like(about.shifts), np.ones((len(about.shifts), 1))
     for _ in range(_PASSES):
         move = np.clip(seen.next.shifts - about.shifts, -_FURTHEST, _FURTHEST)
         if not seen.good or np.max(np.abs(move)) < _SETTLED:
             break
-        about = _About(about.shifts + move, seen.next.pull)
-        seen = search.look(flat, about)
-    return _About(about.shifts, seen.next.pull), seen
+        share = np.where(np.sum(move * last, axis=1, keepdims=True) < 0, 0.5 * share, share)
+        last = move
+        there = _About(about.shifts + share * move, about.pull + share * (seen.next.pull - about.pull))
+        further = search.look(flat, there)
+        if not further.good:
+            break
+        about, seen = there, further
+    return _About(about.shifts, about.pull + share * (seen.next.pull - about.pull)), seen
 
 
 def _uphill(search: _Search, flat: Float[np.ndarray, " h"], about: _About, seen: _Look) -> Float[np.ndarray, " h"]:
@@ -216,7 +225,19 @@ def _covariance(
         slopes.append((ends[0] - ends[1]) / (2 * step))
     information = 0.5 * (np.array(slopes) + np.array(slopes).T)
     exact = bool(np.isfinite(information).all() and np.linalg.eigvalsh(information).min() > 0)
-    return np.linalg.inv(information if exact else outer), exact
+    return _inverse(information if exact else outer), exact
+
+
+def _inverse(information: Float[np.ndarray, "h h"]) -> Float[np.ndarray, "h h"]:
+    """The inverse, with positive variances however unlike the scales of what is known and what is not.
+
+    NaN where the information is no number.
+    """
+    if not np.isfinite(information).all():
+        return np.full_like(information, np.nan)
+    unit = 1 / np.sqrt(np.diag(information))
+    values, ways = np.linalg.eigh(information * unit[:, None] * unit[None, :])
+    return (ways / np.maximum(values, _SINGULAR)) @ ways.T * unit[:, None] * unit[None, :]
 
 
 def _moved(search: _Search, flat: Float[np.ndarray, " h"], about: _About) -> Float[np.ndarray, " h"]:

@@ -8,7 +8,12 @@ Per channel j, from its state at the last reading to the next reading, `gap` lat
 
 where the channels' noise is correlated (root `mix`; the belief, each channel's own, makes no use of it), and with F, B
 rows of the feature library (B random per subject: the belief is their exact posterior, where r > 0 that of the dynamics
-linearised at the filtered state, on which the features are computed).
+linearised at the filtered state, on which the features are computed). Gaps longer than those learned from are bridged:
+the belief goes on in steps of about one spacing from what it expects, whose error depends on theta and stays with it.
+
+A channel that repeats its readings holds its last value with a probability of its own (`hold`); the increments are
+those that it did not hold, and a reading that was held moves no belief. Where noise fades (`fade`), s2 is times
+(1 + time since the start)^fade, as long as anybody was followed (`longest`).
 """
 
 from __future__ import annotations
@@ -18,16 +23,19 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
 from ..features import features, slopes, with_traits
+from ..holds import Hold
 from ..tracker import Frame, Tracker, advance, fresh, give, read
+from .gaps import cross, parts
 
 _LIMIT = 8.0
+_LUCK = 0x686F6C64  # folded into a key for what decides holds, so that the noise is what it is without them
 _STEEPEST = 1.5  # most by which an error of the state may grow in one gap: features are linear only nearby
 _FLATTEST = 0.1
 
@@ -37,7 +45,8 @@ class MixedBelief(Belief):
 
     With e and n standard normal, theta = m + L e and state = tracker.z + (c'e + a n) / sd. Square roots are carried
     (Potter's filter, doi:10.2514/3.3090): they stay covariances in single precision, and drawing needs no
-    factorisation. This triangular form is closed: noise of the dynamics enters `a` alone. Where r = 0, c = a = 0.
+    factorisation. This triangular form is closed: noise of the dynamics enters `a` alone. Just after a reading with
+    r = 0, c = a = 0.
     """
 
     t: Float[Array, ""]
@@ -89,7 +98,8 @@ class Mixed(World):
     """Mixed-effects dynamics (see the module); `lam` is the Box-Cox power of each channel's increments.
 
     Every variant has the whole feature library, with zeros where it leaves a block out, so that all of them
-    run through the same compiled program. `mix` is the lower root of the correlation of the channels' noise.
+    run through the same compiled program. `mix` is the lower root of the correlation of the channels' noise, `reach`
+    the longest gap between readings of each channel that is taken as one (spacings, at least 1.5; inf: any).
     """
 
     spec: WorldSpec = eqx.field(static=True)
@@ -103,6 +113,10 @@ class Mixed(World):
     s2: Float[Array, " d"]
     r: Float[Array, " d"]
     mix: Float[Array, "d d"]
+    hold: Hold
+    fade: Float[Array, " d"]
+    longest: Float[Array, " d"]
+    reach: Float[Array, " d"]
 
     def begin(self, traits: Float[Array, " s"]) -> MixedBelief:
         d, p = self.root.shape[:2]
@@ -110,8 +124,19 @@ class Mixed(World):
         return MixedBelief(jnp.zeros(()), fresh(self.frame, traits), none, self.root, none, jnp.zeros(d))
 
     def predict(self, belief: MixedBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> MixedBelief:
-        tracker = advance(belief.tracker, self.frame, action, dt)
-        return eqx.tree_at(lambda b: (b.t, b.tracker), belief, (belief.t + dt, tracker))
+        later = cross(belief, lambda b: b.tracker, self.bridge, self.frame, self.reach, action, dt)
+        return eqx.tree_at(lambda b: b.t, later, belief.t + dt)
+
+    def strides(self, belief: MixedBelief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        return parts(belief.tracker, self.frame, self.reach, dt)
+
+    def bridge(self, belief: MixedBelief, far: Bool[Array, " d"]) -> MixedBelief:
+        """The channels in `far` are taken to be where they are expected now, with the doubt about that."""
+        ahead = self.ahead(belief)
+        tracker = read(belief.tracker, self._after(belief.tracker, ahead.mean), far)
+        c = jnp.where(far[:, None], ahead.c / ahead.bend[:, None], belief.c)
+        a = jnp.where(far, jnp.sqrt(ahead.a2) / ahead.bend, belief.a)
+        return eqx.tree_at(lambda b: (b.tracker, b.c, b.a), belief, (tracker, c, a))
 
     def impulse(self, state, dose: Float[Array, " a"]):
         return eqx.tree_at(lambda s: s.tracker, state, give(state.tracker, self.frame, dose))
@@ -119,7 +144,7 @@ class Mixed(World):
     def update(self, belief: MixedBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> MixedBelief:
         tracker, frame = belief.tracker, self.frame
         z = frame.scale.to_z(jnp.where(mask, reading, 1.0))
-        learn = mask & (tracker.seen > 0) & (tracker.age > 0)
+        learn = mask & (tracker.seen > 0) & (tracker.age > 0) & ~self.hold.held(tracker, z)
         ahead = self.ahead(belief)
         y, _ = target(frame, tracker, z, self.lam)
 
@@ -178,7 +203,7 @@ class Mixed(World):
         late = (tracker.seen > 0) & (tracker.age > 0)
         due = self.expect(tracker, theta)
         y = due.scale * (due.fixed + due.own + due.sd * self.together(jax.random.normal(k_late, z.shape)))
-        now = jnp.where(late, self._after(tracker, y), z)
+        now = jnp.where(late, self.hold.settle(tracker, self._after(tracker, y), draw_luck(key, z)), z)
         return MixedState(belief.t, read(tracker, now, late | (tracker.seen == 0)), theta)
 
     def step(
@@ -187,7 +212,7 @@ class Mixed(World):
         tracker = advance(state.tracker, self.frame, action, dt)
         due = self.expect(tracker, state.theta)
         noise = due.sd * self.together(jax.random.normal(key, due.sd.shape))
-        tracker = self.land(tracker, due.scale * (due.fixed + due.own + noise))
+        tracker = self.land(tracker, due.scale * (due.fixed + due.own + noise), draw_luck(key, noise))
         return MixedState(state.t + dt, tracker, state.theta)
 
     def expect(self, tracker: Tracker, theta: Float[Array, "d p"]) -> Due:
@@ -201,9 +226,9 @@ class Mixed(World):
         """Independent standard normal noise, with the correlation of the channels (a sum: it fuses with the step)."""
         return jnp.sum(self.mix * noise[None, :], axis=1)
 
-    def land(self, tracker: Tracker, y: Float[Array, " d"]) -> Tracker:
-        """The tracker after every channel has risen by the transformed increment `y`, and was read."""
-        return read(tracker, self._after(tracker, y), jnp.ones_like(y, bool))
+    def land(self, tracker: Tracker, y: Float[Array, " d"], luck: Float[Array, " d"]) -> Tracker:
+        """The tracker after every channel has held or risen by the transformed increment `y`, and was read."""
+        return read(tracker, self.hold.settle(tracker, self._after(tracker, y), luck), jnp.ones_like(y, bool))
 
     def observe(self, state: MixedState) -> Observation:
         z, error = state.tracker.z, jnp.sqrt(self.r) / self.frame.scale.sd
@@ -217,13 +242,19 @@ class Mixed(World):
     def _scales(self, tracker: Tracker) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """gap^pace, and the variance of the noise of the divided increment."""
         gap = jnp.maximum(tracker.age, 1e-3)
-        return gap**self.pace, self.s2 * gap ** (self.power - 2 * self.pace)
+        start = jnp.clip(tracker.clock - tracker.age, 0.0, self.longest)
+        return gap**self.pace, self.s2 * (1 + start) ** self.fade * gap ** (self.power - 2 * self.pace)
 
     def _increment(self, y: Float[Array, " d"]) -> Float[Array, " d"]:
         """The inverse Box-Cox transform, in link units."""
         lam = jnp.where(self.lam > 0, self.lam, 1.0)
         curved = jnp.log(jnp.maximum(1 + lam * y, 1e-6)) / lam
         return jnp.where(self.lam > 0, curved, y)
+
+
+def draw_luck(key: PRNGKeyArray, like: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """What decides whether each channel holds, uniform on [0, 1): independent of the noise that `key` makes."""
+    return jax.random.uniform(jax.random.fold_in(key, _LUCK), like.shape)
 
 
 def target(

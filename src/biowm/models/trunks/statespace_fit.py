@@ -8,24 +8,28 @@ in the prediction error method, doi:10.1016/0005-1098(81)90070-4), so that the E
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+from scipy.stats import wilcoxon
 
 from biowm.core.path import Path, take
-from biowm.core.schedule import between
+from biowm.core.rollout import through
 from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
 from .em import MixedConfig, Moments, em, few, fit_mixed, masks, root
+from .gaps import cross, reaches
 from .mixed import Mixed, MixedBelief, target
 
 SHARES = (0.1, 0.3, 0.5, 0.8, 0.9)
 _ROUNDS, _CHUNK = 2, 64
+_CLEARLY, _LEAST = 0.025, 6  # level, one-sided; subjects that differ
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def fit_noisy(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
 
     The shares are chosen on at most 200 subjects. The result is never less likely than the trunk without noise.
     """
-    plain = fit_mixed(spec, frame, paths, config)
+    plain = fit_reach(spec, frame, paths, config)
     tried = profile(plain, few(paths), config)
     best = np.argmax([t.log_lik for t in tried], axis=0)
     if not best.any():
@@ -53,15 +57,40 @@ def fit_noisy(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     return noisy.world if noisy.log_lik.sum() > innovations(plain, paths)[1].sum() else plain
 
 
+def fit_reach(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -> Mixed:
+    """Fit the trunk without noise with the reach that each channel's readings speak for.
+
+    Every gap up to the longest that was learned from is taken as one, unless subjects (200 at most) are clearly
+    likelier where gaps longer than half as much again as the channel's usual one are bridged: then increments over
+    such gaps are not learned from. Where there are none there is nothing to choose. Clearly: by Wilcoxon's signed
+    ranks, as a few subjects can be unlikely beyond measure (doi:10.2307/3001968).
+    """
+    longest, usual = reaches(paths, frame.spacing)
+    whole = fit_mixed(spec, frame, paths, config, longest)
+    if not np.any(usual < longest):
+        return whole
+    bridged = fit_mixed(spec, frame, paths, config, usual)
+    some = few(paths)
+    better = np.array([_clearly(g) for g in (likelihoods(bridged, some) - likelihoods(whole, some)).T])
+    return fit_mixed(spec, frame, paths, config, np.where(better, usual, longest)) if better.any() else whole
+
+
+def _clearly(gain: Float[np.ndarray, " n"]) -> bool:
+    """Whether what subjects gain is shown to be above 0."""
+    gain = gain[gain != 0]
+    return len(gain) >= _LEAST and float(np.asarray(wilcoxon(gain, alternative="greater"))[1]) < _CLEARLY
+
+
 def profile(plain: Mixed, paths: Path, config: MixedConfig, shares: tuple[float, ...] = SHARES) -> tuple[Tried, ...]:
     """The likelihood at each share of reading noise, the same in all channels, until it has fallen in every channel.
 
-    `plain` is the fit without noise; every share starts from the one before.
+    `plain` is the fit without noise; every share starts from the one before. Channels that hold have none: noise does
+    not repeat itself.
     """
     d = plain.s2.shape[0]
     tried = [Tried(np.zeros(d), plain, innovations(plain, paths)[1])]
     for value in shares:
-        last, share = tried[-1].world, np.full(d, value)
+        last, share = tried[-1].world, np.where(np.asarray(plain.hold.on) > 0, 0.0, value)
         total = np.asarray(last.s2 + last.r, np.float64)
         moved = _refitted(last, last.W, last.root, (1 - share) * total, share * total)
         tried.append(_refit(moved, share, paths, config))
@@ -87,15 +116,25 @@ def innovations(world: Mixed, paths: Path) -> tuple[list[Moments], Float[np.ndar
     """Moments of the filter's own rows, one a channel, and each channel's log likelihood in link units."""
     d, p = world.root.shape[:2]
     parts: list[list[tuple]] = [[] for _ in range(d)]
-    total, n = np.zeros(d), paths.t.shape[0]
-    for start in range(0, n, _CHUNK):
-        index = np.arange(start, min(start + _CHUNK, n))
-        pad = np.concatenate([index, np.repeat(index[-1:], _CHUNK - len(index))])
-        row, y, weight, log_lik = (np.asarray(a, np.float64)[: len(index)] for a in _rows(world, take(paths, pad)))
+    total = np.zeros(d)
+    for row, y, weight, log_lik in _streamed(world, paths):
         total += log_lik.sum((0, 1))
         for j, part in enumerate(parts):
             part.append(_sums(row[:, :, j], y[..., j], weight[..., j], p))
     return [_join(part) for part in parts], total
+
+
+def likelihoods(world: Mixed, paths: Path) -> Float[np.ndarray, "n d"]:
+    """Log likelihood in link units of every subject and channel."""
+    return np.concatenate([log_lik.sum(1) for *_, log_lik in _streamed(world, paths)])
+
+
+def _streamed(world: Mixed, paths: Path) -> Iterator[tuple[np.ndarray, ...]]:
+    """The rows of all subjects, a chunk at a time, by one compiled program."""
+    n = paths.t.shape[0]
+    for start in range(0, n, _CHUNK):
+        index = np.arange(start, start + _CHUNK).clip(max=n - 1)
+        yield tuple(np.asarray(a, np.float64)[: n - start] for a in _rows(world, take(paths, index)))
 
 
 @eqx.filter_jit
@@ -103,18 +142,28 @@ def _rows(world: Mixed, paths: Path):
     """Rows and targets of the linearised filter, weights s2 / variance (0: nothing to learn), log likelihoods."""
     d, q = world.W.shape
 
-    def at_time(belief: MixedBelief, x: Float[Array, " d"], G: Float[Array, "d q"], off: Float[Array, " d"]):
+    def landed(carry, far: Bool[Array, " d"]):
+        """A gap is bridged: as below, without a reading."""
+        belief, G, off = carry
+        ahead, after = world.ahead(belief), world.bridge(belief, far)
+        moved, _ = target(world.frame, belief.tracker, after.tracker.z, world.lam)
+        G_now = (ahead.carry[:, None] * G + ahead.full) / ahead.bend[:, None]
+        off_now = (ahead.carry * off - moved) / ahead.bend
+        return after, jnp.where(far[:, None], G_now, G), jnp.where(far, off_now, off)
+
+    def at_time(belief: MixedBelief, G: Float[Array, "d q"], off: Float[Array, " d"], x: Float[Array, " d"]):
         """`off` + G w: state of the filter that had the weights w all along, less that of this one (link units)."""
         mask = jnp.isfinite(x)
         tracker, frame = belief.tracker, world.frame
         after = world.update(belief, jnp.where(mask, x, 1.0), mask)
         ahead = world.ahead(belief)
-        y, jac = target(frame, tracker, frame.scale.to_z(jnp.where(mask, x, 1.0)), world.lam)
+        now = frame.scale.to_z(jnp.where(mask, x, 1.0))
+        y, jac = target(frame, tracker, now, world.lam)
         moved, _ = target(frame, tracker, after.tracker.z, world.lam)
         noise = ahead.a2 + ahead.r
         spread = jnp.sum(ahead.c**2, axis=1) + noise
         log_lik = jac - 0.5 * (jnp.log(2 * jnp.pi * spread) + (y - ahead.mean) ** 2 / spread)
-        learn = mask & (tracker.seen > 0) & (tracker.age > 0)
+        learn = mask & (tracker.seen > 0) & (tracker.age > 0) & ~world.hold.held(tracker, now)
         gain, past = ahead.a2 / noise, ahead.carry * off
         row = ahead.carry[:, None] * G + ahead.full
         G_now = ((1 - gain) / ahead.bend)[:, None] * row
@@ -126,14 +175,17 @@ def _rows(world: Mixed, paths: Path):
         return after, G, off, (row, y - past, jnp.where(learn, world.s2 / noise, zero), jnp.where(learn, log_lik, zero))
 
     def subject(path: Path):
+        def go(carry, rate, bolus, until, dt):
+            given = (world.impulse(carry[0], bolus), *carry[1:])
+            later = cross(given, lambda c: c[0].tracker, landed, world.frame, world.reach, rate, dt)
+            return eqx.tree_at(lambda c: c[0].t, later, until)
+
         def body(carry, now):
-            belief, G, off = carry
-            t, x = now
-            rate, bolus = between(path.plan, belief.t, t, len(world.spec.actions))
-            later = world.predict(world.impulse(belief, bolus), rate, jnp.maximum(t - belief.t, 0.0))
-            later = eqx.tree_at(lambda b: b.t, later, t)
-            belief = jax.tree.map(lambda a, b: jnp.where(t > belief.t, a, b), later, belief)
-            belief, G, off, out = at_time(belief, x, G, off)
+            before, (t, x) = carry[0].t, now
+            parts = world.strides(carry[0], jnp.maximum(t - before, 0.0))
+            later = through(path.plan, before, t, parts, len(world.spec.actions), go, carry)
+            belief, G, off = jax.tree.map(lambda a, b: jnp.where(t > before, a, b), later, carry)
+            belief, G, off, out = at_time(belief, G, off, x)
             return (belief, G, off), out
 
         start = eqx.tree_at(lambda b: b.t, world.begin(path.traits), path.t[0])

@@ -186,10 +186,12 @@ def _rows(volumes: Float[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
 
 def courses(given: Bool[np.ndarray, "n t a"]) -> Schedule:
     """Stacked schedules from daily treatment (day 0 on): one entry for each run of treated days."""
-    daily = np.pad(given.astype(np.int8), ((0, 0), (1, 1), (0, 0)))
-    change = np.diff(daily, axis=1).transpose(0, 2, 1)
-    subject, card, onset = np.nonzero(change > 0)
-    stop = np.nonzero(change < 0)[2]
+    on = np.zeros((len(given), given.shape[2], given.shape[1] + 2), bool)  # a day without treatment at both ends
+    on[:, :, 1:-1] = given.transpose(0, 2, 1)
+    flat = on.reshape(-1)
+    starts = np.flatnonzero(flat[1:] & ~flat[:-1])
+    subject, card, onset = np.unravel_index(starts, on.shape)
+    stop = onset + np.flatnonzero(flat[:-1] & ~flat[1:]) - starts
     count = np.bincount(subject, minlength=len(given))
     place = np.arange(len(subject)) - np.repeat(np.cumsum(count) - count, count)
     shape = (len(given), bucket(int(count.max(initial=0))))

@@ -140,7 +140,7 @@ def test_the_exact_filter_passes_with_the_correlation_that_theory_gives(exam: Ex
     verdict = check(exam, Growth())
     assert verdict.status == "passed", verdict.detail
     found = verdict.evidence.metrics
-    r = found["r"]["rate"]["model"]
+    r = found["r_by_readings"]["20"]["rate"]["model"]
     assert r["low"] - 0.01 < np.sqrt(1 - doubt(*range(20)) ** 2) < r["high"] + 0.01
     for name, days in (("1", (19,)), ("5", range(15, 20)), ("20", range(20))):
         assert found["doubt_by_readings"][name] == pytest.approx(doubt(*days), rel=0.05), name
@@ -164,3 +164,16 @@ def test_filters_with_a_fault_fail_by_name(exam: Exam, world: World, what: str):
 @pytest.mark.slow  # as its fixture is
 def test_without_a_simulator_it_does_not_apply(exam: Exam):
     assert "what is true of a subject is not known" in gate.check(exam).detail
+
+
+def test_what_traits_foretell_is_taken_off():
+    """Of a constant that is a trait plus something of its own only the latter is left, whatever is unknown."""
+    rng = np.random.default_rng(0)
+    traits, own = rng.normal(size=(400, 2)), rng.normal(size=400)
+    values = np.column_stack([3.0 + traits @ [2.0, -1.0] + own, traits[:, 0]])
+    left = gate.beyond(values, traits)
+    np.testing.assert_allclose(np.corrcoef(left[:, 0], own)[0, 1], 1.0, atol=0.02)
+    np.testing.assert_allclose(left[:, 1], 0.0, atol=1e-9)
+    unknown = np.column_stack([traits, np.full(400, np.nan)])
+    np.testing.assert_allclose(gate.beyond(values, unknown), left, atol=1e-9)
+    np.testing.assert_allclose(gate.beyond(values, np.zeros((400, 0))), values - values.mean(0))
