@@ -28,13 +28,14 @@ from biowm.core.registry import register
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.data import catalogue
+from biowm.train.calibrate import band
 from biowm.train.contest import Progress, portion
 from biowm.train.fit import fit_paths
 from biowm.train.horizons import Horizons
 
 from ..metrics import METRICS, Metric, Tally, difference, given, tally
 from ..task import Answer, Pooled, Setting, Task
-from ._fits import as_forecast, member
+from ._fits import member
 
 HOURS, DRUGS = 24.0, 12
 SPLITS = ("single-to-combo", "drug-out-with-singles", "drug-out", "random")
@@ -224,8 +225,8 @@ def _answers(
             world, paths, Queries(rest, np.zeros_like(rest), when), key=jax.random.key(problem.seed),
             draws=problem.draws,
         )  # fmt: skip
-        sides = [as_forecast(spec, trust, draws, when, np.asarray, j) for j in range(len(spec.channels))]
-        found[name] = Said(*(np.stack([getattr(s, n)[:, 0] for s in sides], 1) for n in ("mean", "low", "high")))
+        _, low, high = band(trust, spec, draws, when, "pointwise")
+        found[name] = Said(draws.mean(1)[:, 0], low[:, 0], high[:, 0])
     return found, rest
 
 
