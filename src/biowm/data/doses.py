@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from biowm.core.schedule import Entry, Schedule, schedule
+from biowm.core.spec import ActionKind
 
 from .config import StudyConfig
 from .rows import MOMENT
@@ -35,7 +36,7 @@ def recorded(
     moments: pd.DataFrame,
     column: str,
     card: int,
-    kind: Literal["bolus", "rate", "switch"],
+    kind: ActionKind,
     meaning: Literal["until_next", "since_last"],
     last: pd.Series | None = None,
 ) -> pd.DataFrame:
@@ -68,11 +69,13 @@ def held(moments: pd.DataFrame, column: str, card: int, study: StudyConfig, tabl
     if len(clash):
         row = moments.iloc[clash[-1]]
         found = f"{row[column]:g} in a row of a condition whose other rows say otherwise"
-        raise table.bad(int(moments.index[clash[-1]]), action.column or column, found, "one dose for each condition")
+        where = int(moments.index.to_numpy()[clash[-1]])
+        raise table.bad(where, action.column or column, found, "one dose for each condition")
     dose, last = by[column].first(), by["t"].max()
     late = np.flatnonzero((dose != 0).to_numpy() & (last <= onset).to_numpy())
     if len(late):
-        row = int(moments.index[np.flatnonzero(moments["subject"] == dose.index[late[0]])[0]])
+        here = np.flatnonzero((moments["subject"] == dose.index.to_numpy()[late[0]]).to_numpy())
+        row = int(moments.index.to_numpy()[here[0]])
         found = f"a condition that is last read at {last.iloc[late[0]]:g} {study.time.unit}"
         raise table.bad(row, action.column or column, found, f"a reading after the onset, {onset:g} {study.time.unit}")
     who = dose.index.to_numpy(int)

@@ -283,7 +283,8 @@ def _read_calibrations(data: dict[str, Any], members: dict[str, World]) -> dict[
 
 
 def _envelope(data: dict[str, Any], arrays: Arrays) -> Envelope:
-    return Envelope(**{name: arrays[v["array"]] if "array" in v else v["plain"] for name, v in data.items()})
+    fields: dict[str, Any] = {n: arrays[v["array"]] if "array" in v else v["plain"] for n, v in data.items()}
+    return Envelope(**fields)
 
 
 def _path_arrays(paths: Path) -> Arrays:
