@@ -18,6 +18,12 @@ Subject = Annotated[str | None, typer.Option(help="A subject of the study.", sho
 History = Annotated[
     Path | None, typer.Option(help="A new subject's table, with the study's columns.", show_default=False)
 ]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="trait=value of somebody new, of whom nothing was read; may be repeated (screens).", show_default=False
+    ),
+]
 From = Annotated[
     str | None,
     typer.Option("--from", help="The last time that is used, as in the table, or such as '90 d' after the first row.",
@@ -25,3 +31,18 @@ From = Annotated[
 ]  # fmt: skip
 Horizon = Annotated[str, typer.Option(help="How far ahead, such as '365 d'.", show_default=False)]
 Plot = Annotated[Path | None, typer.Option(help="Write a picture: a .png or .svg file.", show_default=False)]
+
+
+def pairs(texts: list[str] | None, option: str) -> dict[str, str] | None:
+    """`name=value` texts as a dictionary; None where the option was not given. Raises BadInput naming the text."""
+    from biowm.core.errors import BadInput, place
+
+    if texts is None:
+        return None
+    found = {}
+    for text in texts:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not (name and sign and value) or name in found:
+            raise BadInput(place(column=option, found=repr(text), expected="name=value, each name once"))
+        found[name] = value
+    return found

@@ -21,6 +21,7 @@ def simulate(
     subject: options.Subject = None,
     history: options.History = None,
     start: options.From = None,
+    context: options.Context = None,
     on: Annotated[
         Path | None,
         typer.Option(
@@ -65,6 +66,7 @@ def simulate(
     \b
     biowm simulate runs/ias --subject 1 --from 400 --do "cpa=200 mg/d@0:90 d" --against zero --horizon "365 d"
     biowm simulate runs/ias --history new.csv --do "leuprolide=7.5 mg@0 every 28 d x6" --horizon "180 d" --json
+    biowm simulate runs/screen --context cell_line=K562 --do "KLF1=up" --do "MAP2K6=up" --horizon "7 d"
     biowm simulate runs/mimic-demo --subject 10002428 --from "24 h" --horizon "24 h" --out futures
     biowm simulate runs/mimic-demo --history mimic-demo --on labels.parquet --horizon "24 h" --out predictions.parquet
     """
@@ -75,18 +77,26 @@ def simulate(
     from .tables import contrast_lines, futures_table, support_line
 
     fitted = api.open_fitted(artefact)
+    who = options.pairs(context, "--context")
     if on is not None:
         _predict(
-            fitted, history, on, out, horizon, draws, seed, others=(subject, start, do, against, plot, json or None)
-        )
+            fitted,
+            history,
+            on,
+            out,
+            horizon,
+            draws,
+            seed,
+            others=(subject, start, context, do, against, plot, json or None),
+        )  # fmt: skip
         return
     with output.progress("simulate") as tell:
         futures = api.simulate(
-            fitted, subject=subject, history=history, start=start, do=do or (), against=against or (),
+            fitted, subject=subject, history=history, start=start, context=who, do=do or (), against=against or (),
             others=others, horizon=horizon, draws=draws, seed=seed, progress=tell,
         )  # fmt: skip
     if plot is not None:
-        asked = api.question(fitted, subject=subject, history=history, start=start)
+        asked = api.question(fitted, subject=subject, history=history, start=start, context=who)
         names = ("; ".join(do or ()) or others, "; ".join(against or ()))
         save(simulated(asked, futures, names), plot)
     if out is not None:

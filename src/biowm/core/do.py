@@ -4,6 +4,7 @@ Written as action=dose@onset:stop, in times after the last reading used:
     cpa=200 mg/d@0:28 d                 a rate or a switch over a stretch of time
     cpa=200 mg/d@0                      without a stop: to the horizon
     dose=75 mg@0 every 21 d x6          a bolus, repeated
+    KLF1=up, drug=2 uM                  a member of a set, from now to the horizon
     on=1@14 d:28 d every 42 d x3        a switch, repeated
     cpa=200 mg/d@0:28 d; on=1@0:28 d    several in one text
 """
@@ -91,7 +92,9 @@ def _parse(text: str, spec: WorldSpec, horizon: float) -> list[Entry]:
 
 
 def _entries(text: str, spec: WorldSpec, horizon: float) -> list[Entry]:
-    match = _FORM.fullmatch(text)
+    members = {a.name for a in spec.actions if a.kind == "set-member"}
+    whole = f"{text}@0" if "@" not in text and text.split("=")[0].strip() in members else text
+    match = _FORM.fullmatch(whole)
     if match is None:
         raise BadInput(f"{text!r}: expected {_EXPECTED}; {_actions(spec)}")
     names = [a.name for a in spec.actions]
@@ -109,6 +112,8 @@ def _entries(text: str, spec: WorldSpec, horizon: float) -> list[Entry]:
 
 
 def _dose(text: str, found: str, card: ActionCard) -> float:
+    if card.kind == "set-member" and not card.unit and found in ("on", card.effect):
+        found = "1"
     if _NUMBER.fullmatch(found) and units.parse(card.unit) == units.parse(""):
         dose = float(found)
     else:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+
+Origins = Literal["spread", "first", "start"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Literal
 from . import units
 
 Link = Literal["log", "logit", "real", "ordinal"]
-ActionKind = Literal["bolus", "rate", "switch"]
+ActionKind = Literal["bolus", "rate", "switch", "set-member"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Channel:
     `resolution` is the smallest step of the instrument: no band is narrower. An ordinal channel takes the levels from
     `low` to `high` in steps of `resolution`. `below` names a channel of the same unit that this one never exceeds
     (diastolic below systolic). `role` is "target" for a channel that is forecast and scored and "covariate" for one
-    that only informs the others.
+    that only informs the others. `control` is what it is by definition where nothing is given (0 for a log ratio to the
+    control), where that is known.
     """
 
     name: str
@@ -33,11 +34,17 @@ class Channel:
     role: Literal["target", "covariate"] = "target"
     code: str | None = None
     below: str | None = None
+    control: float | None = None
 
 
 @dataclass(frozen=True)
 class ActionCard:
-    """One admissible intervention; a bolus is in `unit`, a rate in `unit` (per time), a switch is 0 or 1."""
+    """One admissible intervention; a bolus is in `unit`, a rate in `unit` (per time), a switch is 0 or 1.
+
+    A set-member is held as a rate is, in `unit` (a concentration, or nothing: there or not). What is held together
+    makes a set: its response has no order, and members never seen together, or at all, are still asked about. `effect`
+    is what it does to its `target`: up, down, knock-out.
+    """
 
     name: str
     unit: str
@@ -46,6 +53,7 @@ class ActionCard:
     high: float | None = None
     target: str | None = None
     evidence: str | None = None
+    effect: str | None = None
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,18 @@ SETS = (
         keep="data",
     ),
     KnownSet(
+        name="cellbox",
+        title="Melanoma cells under 89 drug conditions, 99 proteins and phenotypes (Korkut et al.)",
+        folder="cell/cellbox_korkut2015",
+        files="[enp]*.csv",
+        sha256="7545fe93e556d6463a7f19a2618f8370b9d0f31887bee2ca5807be7ca9f2e24b",
+        licence="MIT (repository)",
+        cite="doi:10.7554/eLife.04640",
+        archive=_github("sanderlab/CellBox", "6bed6b941dad7c668f2f0d0daeb99ada2189b85d"),
+        inside="data",
+        keep="",
+    ),
+    KnownSet(
         name="parpi",
         title="Olaparib withdrawal schedules, 72 wells (Strobl et al.)",
         folder="tissue/parpi_schedules",

@@ -175,6 +175,8 @@ def times(table: Table, time: Time, column: str, how: Reading, *, required: bool
     Raises BadInput at the first cell that is no time, where day and month cannot be told apart, and where only some
     cells say a time zone.
     """
+    if time.at is not None:
+        return np.full(len(table.frame), time.at)
     cells = table.column(column)
     said = text(cells)
     blank = said.isin(BLANKS).to_numpy()
@@ -196,6 +198,8 @@ def kind_of_time(table: Table, time: Time, column: str) -> str:
 
     Dates say a time zone, or they do not. Raises BadInput where only some do: how far they are apart is not known.
     """
+    if time.at is not None:
+        return NUMBERS
     cells = table.column(column)
     if pd.api.types.is_datetime64_any_dtype(cells):
         return ZONED if isinstance(cells.dtype, pd.DatetimeTZDtype) else DATES

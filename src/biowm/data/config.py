@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,11 +46,18 @@ Columns = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length
 
 
 class Time(Keys):
-    """The column that says when, in `unit` or as dates (read by `format` where it is given)."""
+    """The column that says when, in `unit` or as dates (read by `format`); `at` where all was read at one time."""
 
-    column: str
+    column: str = ""
     unit: Annotated[str, AfterValidator(_clock)]
     format: str | None = None
+    at: float | None = None
+
+    @model_validator(mode="after")
+    def _column_or_at(self) -> Time:
+        if bool(self.column) == (self.at is not None):
+            raise ValueError("expected the column of times, or at: the one time at which all was read")
+        return self
 
 
 class _Bounded(Keys):
@@ -69,6 +77,8 @@ class _Bounded(Keys):
 class Measured(_Bounded):
     """One channel: a column of readings in `unit`, never above those of the channel that `below` names.
 
+    `control`: what it is by definition where nothing is given, such as 0 for a log ratio to the control.
+
     In NONMEM tables `dvid` or `cmt` says which readings are its, in MEDS folders `code`.
     """
 
@@ -78,6 +88,7 @@ class Measured(_Bounded):
     lloq: float | None = None
     blank: float | None = None
     below: str | None = None
+    control: float | None = None
     dvid: Text | None = None
     cmt: Text | None = None
 
@@ -121,12 +132,14 @@ class Covariate(_Bounded):
 class Action(_Bounded):
     """One intervention: a bolus in `unit`, a rate (the value held) or a switch (0 or 1); into `cmt` (NONMEM tables).
 
+    A set-member (a drug of a screen, a gene turned up) is held from `onset` (study clock) until the last reading.
     In MEDS folders `code` are the events that give it, `stop` those that end a rate or a switch.
     """
 
     unit: Unit = ""
     low: float | None = 0.0
-    kind: Literal["bolus", "rate", "switch"] = "rate"
+    kind: Literal["bolus", "rate", "switch", "set-member"] = "rate"
+    onset: float | None = None
     recorded: Literal["until_next", "since_last"] = "until_next"
     blank: float | None = None
     cmt: Text | None = None
@@ -135,14 +148,18 @@ class Action(_Bounded):
     @field_validator("kind", mode="before")
     @classmethod
     def _known_kind(cls, kind: Any) -> Any:
-        if kind in ("set-member", "motion"):
-            raise ValueError(f"kind {kind!r} is not built yet; expected bolus, rate or switch")
+        if kind == "motion":
+            raise ValueError(f"kind {kind!r} is not built yet; expected bolus, rate, switch or set-member")
         return kind
 
     @model_validator(mode="after")
     def _has_unit(self) -> Action:
-        if self.kind != "switch" and not self.unit:
+        if self.kind not in ("switch", "set-member") and not self.unit:
             raise ValueError("expected a unit, such as mg/d for a rate or mg for a bolus")
+        if self.onset is not None and self.kind != "set-member":
+            raise ValueError(
+                f"found onset beside kind: {self.kind}, expected it with set-member, which is held from then on"
+            )
         if self.kind == "rate" and units.is_amount(self.unit):
             raise ValueError(
                 f"found kind: rate in {self.unit!r}, an amount; expected one per time, such as '{self.unit}/h', "
@@ -267,7 +284,7 @@ class StudyConfig(Keys):
     subject: Columns
     time: Time
     horizons: tuple[int | str, ...] = ()
-    origins: Literal["spread", "first"] = "spread"
+    origins: Literal["spread", "first", "start"] | None = None
     channels: dict[str, Measured] = Field(min_length=1)
     actions: dict[str, Action] = Field(default_factory=dict)
     covariates: dict[str, Covariate] = Field(default_factory=dict)
@@ -323,6 +340,21 @@ class StudyConfig(Keys):
         return self
 
     @property
+    def screen(self) -> bool:
+        """Whether interventions are sets that are held from the start on."""
+        return any(a.kind == "set-member" for a in self.actions.values())
+
+    @property
+    def asked_from(self) -> Literal["spread", "first", "start"]:
+        """Where questions are put from; of screens, unless it is said: the start."""
+        return self.origins or ("start" if self.screen else "spread")
+
+    @property
+    def given_from(self) -> float:
+        """When the first member of any set is given (study clock)."""
+        return min((a.onset or 0.0 for a in self.actions.values() if a.kind == "set-member"), default=math.inf)
+
+    @property
     def measured(self) -> dict[str, Measured | Covariate]:
         """Channels, then covariates: the order of the axis D."""
         return {**self.channels, **self.covariates}
@@ -369,6 +401,8 @@ def spec(config: StudyConfig, levels: dict[str, tuple[str, ...]]) -> WorldSpec:
 
 def _channels(measured: dict[str, Measured]) -> list[Channel]:
     return [
-        Channel(name, c.unit, c.link, c.low, c.high, c.floor, c.step, c.lloq, "target", code or None, c.below)
+        Channel(
+            name, c.unit, c.link, c.low, c.high, c.floor, c.step, c.lloq, "target", code or None, c.below, c.control
+        )
         for name, c, code in ((name, c, ", ".join(c.code)) for name, c in measured.items())
     ]

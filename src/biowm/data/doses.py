@@ -11,9 +11,12 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from biowm.core.schedule import Entry, Schedule, schedule
+from biowm.core.spec import ActionKind
 
+from .config import StudyConfig
 from .rows import MOMENT
 from .subjects import Who
+from .tables import Table
 
 COLUMNS = ["subject", "card", "dose", "onset", "stop"]
 
@@ -33,7 +36,7 @@ def recorded(
     moments: pd.DataFrame,
     column: str,
     card: int,
-    kind: Literal["bolus", "rate", "switch"],
+    kind: ActionKind,
     meaning: Literal["until_next", "since_last"],
     last: pd.Series | None = None,
 ) -> pd.DataFrame:
@@ -52,6 +55,42 @@ def recorded(
     edge = beside.fillna(moments["t"]).to_numpy()
     onset, stop = (t, edge) if meaning == "until_next" else (edge, t)
     return doses(card, subject, dose, onset, stop)[(dose != 0) & (stop > onset)]
+
+
+def held(moments: pd.DataFrame, column: str, card: int, study: StudyConfig, table: Table) -> pd.DataFrame:
+    """The members of sets that a column records: one dose a subject, held from its onset to the subject's last row.
+
+    Raises BadInput where the dose changes from row to row, or a subject has no row after the onset.
+    """
+    action = study.actions[column]
+    onset = action.onset or 0.0
+    by = moments.groupby("subject", sort=False)
+    clash = np.flatnonzero(by[column].transform("nunique").to_numpy() > 1)
+    if len(clash):
+        row = moments.iloc[clash[-1]]
+        found = f"{row[column]:g} in a row of a condition whose other rows say otherwise"
+        where = int(moments.index.to_numpy()[clash[-1]])
+        raise table.bad(where, action.column or column, found, "one dose for each condition")
+    dose, last = by[column].first(), by["t"].max()
+    late = np.flatnonzero((dose != 0).to_numpy() & (last <= onset).to_numpy())
+    if len(late):
+        here = np.flatnonzero((moments["subject"] == dose.index.to_numpy()[late[0]]).to_numpy())
+        row = int(moments.index.to_numpy()[here[0]])
+        found = f"a condition that is last read at {last.iloc[late[0]]:g} {study.time.unit}"
+        raise table.bad(row, action.column or column, found, f"a reading after the onset, {onset:g} {study.time.unit}")
+    who = dose.index.to_numpy(int)
+    given = doses(card, who, dose.to_numpy(float), np.full(len(who), onset), last.to_numpy(float))
+    return given[given["dose"] != 0]
+
+
+def from_start(readings: pd.DataFrame, starts: Float[np.ndarray, " n"], who: Who) -> pd.DataFrame:
+    """The readings, with an empty row at the start of every subject that was not read then."""
+    first = readings.groupby("subject")["t"].min().to_numpy()
+    late = np.flatnonzero(first > starts)
+    row = pd.Series(np.arange(len(who.code))).groupby(who.code).first().to_numpy()
+    empty = pd.DataFrame({"subject": late, "t": starts[late]}, index=row[late]).reindex(columns=readings.columns)
+    whole = pd.concat([empty, readings]).astype(readings.dtypes.to_dict())
+    return whole.sort_values(MOMENT, kind="stable")
 
 
 def with_doses(readings: pd.DataFrame, given: pd.DataFrame, who: Who) -> pd.DataFrame:

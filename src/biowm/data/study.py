@@ -114,7 +114,9 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
     who = subjects.identify(table, study)
     rows, given = _recorded(table, other, study, who) if records is None else nonmem.read(records, who)
     check(rows.readings, table, study, who)
-    starts = rows.moments.groupby("subject")["t"].min().to_numpy()
+    starts = np.minimum(rows.moments.groupby("subject")["t"].min().to_numpy(), study.given_from)
+    if study.screen:
+        rows = Rows(doses.from_start(rows.readings, starts, who), rows.moments)
     plans = doses.schedules(doses.joined(given), starts, study.assignment.kind == "randomised")
     traits, levels = subjects.traits(table, study, who)
     paths = assemble(rows.readings, table, study, starts, plans, traits, subjects.ends(table, study, who))
@@ -205,7 +207,9 @@ def _recorded(
     rows, acting = _rows(table, study, who)
     cards = list(study.actions)
     given = [
-        doses.recorded(rows.moments, a, cards.index(a), study.actions[a].kind, study.actions[a].recorded)
+        doses.held(rows.moments, a, cards.index(a), study, table)
+        if study.actions[a].kind == "set-member"
+        else doses.recorded(rows.moments, a, cards.index(a), study.actions[a].kind, study.actions[a].recorded)
         for a in acting
     ]
     if other is not None:
@@ -223,7 +227,8 @@ def _rows(table: Table, study: StudyConfig, who: subjects.Who) -> tuple[Rows, li
         if study.events is None or (action.column or name) in table.frame.columns
     }
     columns = [c.column or name for name, c in (study.measured | acting).items()]
-    how = cells.Reading(study.na, cells.decimal_comma(table, [*columns, study.time.column]))
+    timed = [study.time.column] if study.time.at is None else []
+    how = cells.Reading(study.na, cells.decimal_comma(table, [*columns, *timed]))
     frame = pd.DataFrame({"subject": who.code, "t": cells.times(table, study.time, study.time.column, how)})
     for name, channel in study.measured.items():
         frame[name] = values.readings(table, name, channel, how)

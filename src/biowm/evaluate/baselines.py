@@ -25,7 +25,11 @@ def with_baselines(exam: Exam) -> Exam:
     spec, paths = exam.world.spec, exam.training.paths
     spacing = spacing_of(paths, spec.targets)
     ready = material(spec, paths, spacing, exam.horizons.longest(spacing))
-    fits = {c.name: c for c in (*entrants(), *references())}
+    origins = exam.horizons.origins
+    fits = {c.name: c for c in (*entrants(spec, origins=origins), *references(origins))}
     mute = unpromised(exam.calibrations["world"])
+    without = {name: f"it cannot be asked from the {origins}" for name in lacking if name not in fits}
+    lacking = [name for name in lacking if name in fits]
     rules = {**exam.rules, **{name: ready.fitted(fits[name]) for name in lacking}}
-    return replace(exam, rules=rules, calibrations={**exam.calibrations, **dict.fromkeys(lacking, mute)})
+    trust = {**exam.calibrations, **dict.fromkeys(lacking, mute)}
+    return replace(exam, rules=rules, calibrations=trust, without={**exam.without, **without})

@@ -79,7 +79,7 @@ def exam_of_model(
         return HeldOut(take(paths, list(rows)), tuple(study.subjects[i] for i in rows), groups)
 
     learn, test = part(parts.train), part(parts.test)
-    horizons = declared(study.horizons, paths, spec.clock, spec.targets, study.config.origins)
+    horizons = declared(study.horizons, paths, spec.clock, spec.targets, study.config.asked_from)
     who = tuple(named[i] for i in parts.train)
     try:
         return exam_of_parts(

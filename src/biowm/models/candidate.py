@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from biowm.core.path import Path
+from biowm.core.queries import Origins
 from biowm.core.spec import WorldSpec
 from biowm.core.world import World
 
@@ -62,7 +63,8 @@ class Candidate:
     """One entrant of the race.
 
     `least` is the number of readings, of all subjects, below which it does not run; one that is `thorough` runs only
-    where time is given.
+    where time is given. `origins` are the questions it can answer: from readings spread over a history, from its first,
+    or from the start, before anything was read. One that reads `sets` runs where actions are held together.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Candidate:
     fit: Callable[[Material], World]
     least: int = 0
     thorough: bool = False
+    origins: tuple[Origins, ...] = ("spread", "first")
+    sets: bool = False
 
 
 def shared(candidate: Candidate) -> Candidate:

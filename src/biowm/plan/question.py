@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path as File
@@ -17,6 +18,7 @@ from biowm.core import units
 from biowm.core.errors import BadInput, place
 from biowm.core.path import Path
 from biowm.core.record import digest_arrays
+from biowm.core.schedule import schedule
 from biowm.core.spec import WorldSpec
 from biowm.data import study as studies
 from biowm.data.study import Study
@@ -45,15 +47,24 @@ def question(
     subject: str | None = None,
     history: Table | None = None,
     start: float | str | None = None,
+    context: Mapping[str, str] | None = None,
 ) -> Question:
     """The subject of a fitted cohort, or of a new table with the study's columns; `start` is the last time used.
+
+    `context` asks for nobody in particular: a new subject with these traits, of whom nothing was read.
 
     `start` is a number or a date as in the study's time column, or a quantity such as "90 d" after the subject's first
     row.
     Raises: BadInput for an unknown subject, a history of several subjects, or no reading up to `start`.
     """
+    if context is not None:
+        if subject is not None or history is not None or start is not None:
+            raise BadInput(
+                "found --context beside --subject, --history or --from, expected it alone: it is somebody new"
+            )
+        return _newcomer(fitted, context)
     if (subject is None) == (history is None) and history is None:
-        raise BadInput("give --subject ID or --history NEW.csv")
+        raise BadInput("give --subject ID, --history NEW.csv, or --context TRAIT=VALUE for somebody new")
     if history is not None:
         name, path, first = _new_history(fitted, history, subject)
     else:
@@ -75,6 +86,40 @@ def question(
         )
     origin = int(np.flatnonzero(seen)[-1])
     return Question(name, path, origin, float(path.t[origin]), float(first))
+
+
+def _newcomer(fitted: Fitted, context: Mapping[str, str]) -> Question:
+    """Somebody of whom nothing but the traits is known; BadInput for a trait or level that the world does not have."""
+    spec = fitted.spec
+    known = {t.name: t for t in spec.traits}
+    values = np.full(spec.trait_width, np.nan, np.float32)
+    for name, said in context.items():
+        if name not in known:
+            raise BadInput(place(column="--context", found=name, expected=f"one of {', '.join(known) or 'no traits'}"))
+        trait, at = known[name], spec.trait_places[[t.name for t in spec.traits].index(name)]
+        if trait.kind == "category":
+            if said not in trait.levels:
+                raise BadInput(
+                    place(column=f"--context {name}", found=said, expected=f"one of {', '.join(trait.levels)}")
+                )
+            values[at] = [level == said for level in trait.levels]
+        else:
+            try:
+                values[at] = units.quantity(said, trait.unit, name) if not _plain(said) else float(said)
+            except units.UnitError as error:
+                raise BadInput(f"--context {error}") from None
+    nothing = np.full((1, len(spec.channels)), np.nan, np.float32)
+    path = Path(np.zeros(1, np.float32), nothing, schedule([]), values, np.asarray(0, np.int32))
+    name = ", ".join(f"{k}={v}" for k, v in context.items()) or "somebody new"
+    return Question(name, path, 0, 0.0, 0.0)
+
+
+def _plain(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def inputs_of(asked: Question) -> dict[str, str]:

@@ -62,7 +62,7 @@ def fit_paths(
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
     job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")
-    candidates = eligible(spec, paths, mechanism, thorough) if candidates is None else candidates
+    candidates = eligible(spec, paths, mechanism, thorough, horizons.origins) if candidates is None else candidates
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
     scale = ready.frame.scale
     held = contest(job, candidates, ready, stages, lambda text, share: tell(text, 0.75 * share))
@@ -88,7 +88,7 @@ def fit_paths(
         rules_calibration={c.name: trust({c.name: 1.0}) for c in candidates if c.is_rule or c.name in equations}
         | {"world:no-rules": trust(dict(race.rules_free))},
         horizons=horizons,
-        envelope=envelope(spec, scale, paths, horizons.longest(job.spacing)),
+        envelope=envelope(spec, scale, paths, horizons.longest(job.spacing), horizons.origins),
         half_members=_halves(job, candidates, race, tell) if halves else (whole, whole),
         cohort=None,
         rows=(),

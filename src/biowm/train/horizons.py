@@ -9,20 +9,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from biowm.core.path import Path
-from biowm.core.queries import Queries
+from biowm.core.queries import Origins, Queries
 
 READINGS = (1, 3, 6, 12)
-_MOST_TIMES = 24
-
-
-Origins = Literal["spread", "first"]
+_MOST_TIMES, _MOST_LEADS = 24, 4
 
 
 @dataclass(frozen=True)
 class Horizons:
     """Leads at which a world is raced, calibrated and promised: clock times, or the k-th reading ahead.
 
-    `origins` says what it is asked from: readings spread over each subject, or the first reading alone.
+    `origins` says what it is asked from: readings spread over each subject, the first reading alone, or the start of
+    the path, of what is read later.
     """
 
     kind: Literal["clock", "readings"]
@@ -65,7 +63,8 @@ def ask(
 ) -> Asked:
     """Up to `origins` questions a subject, spread evenly from its second reading to its last but one.
 
-    Where the horizons are asked from the first reading alone, that is the one question.
+    Where the horizons are asked from the first reading alone, that is the one question; where they are asked from the
+    start, a path's first time is, whether or not something was read then.
 
     Targets are the subject's own later readings up to the longest horizon (at most 24, thinned evenly); a
     subject with a single reading is asked nothing. Only readings of the channels in `targets` make a time.
@@ -73,6 +72,8 @@ def ask(
     t, x = np.asarray(paths.t, np.float64), np.asarray(paths.x)
     seen = np.asarray(np.isfinite(x[..., list(targets)]).any(-1))
     rows: list[tuple] = []
+    if horizons.origins == "start":
+        seen[:, 0] = True
     for s in np.asarray(subjects):
         index = np.flatnonzero(seen[s])
         if len(index) < 2:
@@ -90,7 +91,8 @@ def ask(
                 later, lead, rank = later[thin], lead[thin], rank[thin]
             rows.append((s, index[k], later, _nearest(horizons, lead, rank)))
     if not rows:
-        raise ValueError("no subject has two readings: there is nothing to forecast")
+        what = "a reading after its start" if horizons.origins == "start" else "two readings"
+        raise ValueError(f"no subject has {what}: there is nothing to forecast")
     width = max(len(r[2]) for r in rows)
     times = np.zeros((len(rows), width), np.float32)
     truth = np.full((len(rows), width, x.shape[2]), np.nan, np.float32)
@@ -113,9 +115,18 @@ def _nearest(horizons: Horizons, lead: np.ndarray, rank: np.ndarray) -> Int[np.n
 def declared(
     values: tuple[float, ...], paths: Path, clock: str, targets: tuple[int, ...], origins: Origins = "spread"
 ) -> Horizons:
-    """The study's horizons; where it declares none, 1, 3, 6 and 12 readings as far as a third of the subjects reach."""
+    """The study's horizons; where it declares none, 1, 3, 6 and 12 readings as far as a third of the subjects reach.
+
+    Of what is asked from the start: at most four of the times between the start and a reading.
+    """
     if values:
         return Horizons("clock", tuple(sorted(set(values))), clock, origins)
+    if origins == "start":
+        t, seen = np.asarray(paths.t, float), np.isfinite(np.asarray(paths.x)[..., list(targets)]).any(-1)
+        leads = np.unique((t - t[:, :1])[seen])
+        leads = leads[leads > 0]
+        some = np.unique(np.linspace(0, len(leads) - 1, min(len(leads), _MOST_LEADS)).round().astype(int))
+        return Horizons("clock", tuple(leads[some].tolist()), clock, origins)
     count = np.isfinite(np.asarray(paths.x)[..., list(targets)]).any(-1).sum(1)
     reach = [k for k in READINGS if (count >= k + 2).mean() >= 1 / 3]
     return Horizons("readings", tuple(float(k) for k in (reach or [1])), clock, origins)

@@ -54,7 +54,7 @@ def fit_study(
     fitted = fit_paths(
         study.spec,
         take(paths, pool),
-        declared(study.horizons, paths, study.spec.clock, study.spec.targets, study.config.origins),
+        declared(study.horizons, paths, study.spec.clock, study.spec.targets, study.config.asked_from),
         seed=seed,
         units=[names[i] for i in pool],
         mechanism=mechanism or declared_by(study),

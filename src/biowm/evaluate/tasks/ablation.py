@@ -182,7 +182,7 @@ def _sample(name: str, seed: int) -> Sample:
         raise BadInput(place(file=file, found="nothing", expected="the study file: run in the project's folder"))
     study = load(file)
     paths = stack(study.paths)
-    horizons = declared(study.horizons, paths, study.spec.clock, study.spec.targets, study.config.origins)
+    horizons = declared(study.horizons, paths, study.spec.clock, study.spec.targets, study.config.asked_from)
     mechanism = _STUDIES[name]
     equations = None if mechanism is None else Declared(registry.get("mechanisms", mechanism)())
     return Sample(name, study.spec, paths, tuple(units(study)), horizons, equations)

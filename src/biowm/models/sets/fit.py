@@ -1,0 +1,197 @@
+"""The set trunk's fit: prior variances of every group by expectation maximisation, each channel its own, pooled.
+
+In NumPy, all channels at once: nothing here is factorised inside a compiled program (docs/findings.md says why).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from biowm.core.path import Path
+from biowm.core.spec import WorldSpec
+
+from ..tracker import Frame
+from .course import courses, fit_set_frame
+from .features import Design, blocks, features, fit_design, own_features
+from .trunk import SetTrunk
+
+_STEPS, _STRENGTH, _LEAST, _QUIETEST = 40, 2.0, 1e-8, 1e-4
+_KEPT = 8  # readings of a condition that a belief holds at most
+
+
+@dataclass(frozen=True)
+class SetConfig:
+    """Which groups of features, and whether a condition departs on its own from what its set says.
+
+    `penalty`: in place of variances found by likelihood, weights are shrunk as if a reading's noise were so many times
+    their prior variance (ridge). `most`: conditions of
+    more members are not learned from (all are, where there are no others).
+    """
+
+    groups: tuple[str, ...]
+    own: bool = True
+    penalty: float | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training readings (standardised), their features, own features and condition."""
+
+    features: Float[np.ndarray, "n p"]
+    own: Float[np.ndarray, "n r"]
+    z: Float[np.ndarray, "n d"]
+    condition: Int[np.ndarray, " n"]
+    members: Int[np.ndarray, " n"]
+
+    def among(self, most: int) -> Rows:
+        """Rows of conditions of at most so many members; all rows where no such condition was read."""
+        kept = self.members <= most
+        if not kept.any() or (most and not (kept & (self.members > 0)).any()):
+            return self
+        return Rows(*(getattr(self, f.name)[kept] for f in fields(self)))
+
+
+def rows_of(
+    spec: WorldSpec, frame: Frame, paths: Path, config: SetConfig, side: Float[np.ndarray, "a e"] | None = None
+) -> tuple[Design, Rows]:
+    """The design and the rows of stacked training conditions."""
+    scales = fit_set_frame(spec, paths)
+    along = courses(scales, paths, len(spec.actions))
+    x = np.asarray(paths.x)
+    b, t = np.nonzero(np.isfinite(x).any(-1))
+    here = jax.tree.map(lambda leaf: leaf[b, t], along)
+    design = fit_design(scales, np.asarray(here.dose), config.groups, side)
+    make = jax.jit(jax.vmap(lambda c: (features(design, c), own_features(design, c))))
+    psi, own = (np.asarray(a) for a in make(here))
+    held = (np.asarray(here.dose) != 0).sum(1)
+    return design, Rows(psi, own, np.asarray(frame.scale.to_z(x[b, t])), b, held)
+
+
+def fit_sets(
+    spec: WorldSpec, frame: Frame, paths: Path, config: SetConfig, side: Float[np.ndarray, "a e"] | None = None
+) -> SetTrunk:
+    """Fit the hierarchical additive trunk to stacked training conditions (single precision kept by scaling)."""
+    known = [c.control for c in spec.channels]
+    base, groups = np.zeros(len(known), np.float32), config.groups
+    if None not in known:
+        base = np.asarray(frame.scale.to_z(np.array(known, np.float32)[None])[0])
+        groups = tuple(g for g in groups if g != "base")
+    design, rows = rows_of(spec, frame, paths, replace(config, groups=groups), side)
+    rows = replace(rows, z=rows.z - base)
+    if config.most is not None:
+        rows = rows.among(config.most)
+    kept = min(_KEPT, int(np.bincount(rows.condition).max()) - 1)
+    widths = np.array([b.width for b in blocks(design)], int)
+    several = config.own and bool(np.bincount(rows.condition).max() > 1)
+    condition = np.unique(rows.condition, return_inverse=True)[1]
+    member = np.repeat(np.arange(len(widths)), widths)
+    level = np.zeros(rows.own.shape[1], int)
+    level[1:] = 1
+    prior, v_own, noise = _start(len(widths), rows.z.shape[1], several)
+    sums = _sums(rows, condition, member, len(widths))
+    for _ in range(_STEPS):
+        prior, v_own, noise = _stepped(sums, _moments(sums, prior, v_own, noise, level), prior, v_own, config, several)
+    found = _moments(sums, prior, v_own, noise, level)
+    arrays = (base, found.mean.T, np.linalg.cholesky(found.spread), v_own[level], noise)
+    return SetTrunk(
+        spec, frame.spacing, kept, frame, design, *(jnp.asarray(a, jnp.float32) for a in arrays)
+    )  # fmt: skip
+
+
+class _Sums(NamedTuple):
+    """What the rows come to, once: axis 0 is the channel, or of length 1 where all channels were read alike.
+
+    `gram` of the features, `cross` with the readings; by condition `inner` of its own features, `left` of these with
+    the features, `lefty` with the readings.
+    """
+
+    rows: Rows
+    seen: Float[np.ndarray, "n d"]
+    y: Float[np.ndarray, "n d"]
+    condition: Int[np.ndarray, " n"]
+    member: Int[np.ndarray, " p"]
+    groups: int
+    gram: Float[np.ndarray, "k p p"]
+    cross: Float[np.ndarray, "d p"]
+    inner: Float[np.ndarray, "k c r r"]
+    left: Float[np.ndarray, "k c r p"]
+    lefty: Float[np.ndarray, "d c r"]
+
+
+class _Moments(NamedTuple):
+    """The posterior given variances, one a channel: of the weights, and what is expected of squares."""
+
+    mean: Float[np.ndarray, "d p"]
+    spread: Float[np.ndarray, "d p p"]
+    own_power: Float[np.ndarray, "2 d"]
+    squares: Float[np.ndarray, " d"]
+
+
+def _start(groups: int, d: int, several: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the search for variances starts: of the groups [g d], of own departures [2 d], of readings [d]."""
+    return np.full((groups, d), 0.5 / max(groups, 1)), np.full((2, d), 0.05 if several else _LEAST), np.full(d, 0.3)
+
+
+def _sums(rows: Rows, condition: Int[np.ndarray, " n"], member: Int[np.ndarray, " p"], groups: int) -> _Sums:
+    seen = np.isfinite(rows.z).astype(float)
+    y, psi, own = np.where(seen > 0, rows.z, 0.0).astype(float), rows.features.astype(float), rows.own.astype(float)
+    hot = np.eye(int(condition.max()) + 1)[condition]
+    masks = seen[:, :1] if (seen == seen[:, :1]).all() else seen
+    gram = np.einsum("nk,np,nq->kpq", masks, psi, psi, optimize=True)
+    inner = np.einsum("nk,nc,nr,ns->kcrs", masks, hot, own, own, optimize=True)
+    left = np.einsum("nk,nc,nr,np->kcrp", masks, hot, own, psi, optimize=True)
+    lefty = np.einsum("nd,nc,nr->dcr", y, hot, own, optimize=True)
+    return _Sums(rows, seen, y, condition, member, groups, gram, y.T @ psi, inner, left, lefty)
+
+
+def _moments(sums: _Sums, prior: np.ndarray, v_own: np.ndarray, noise: np.ndarray, level: np.ndarray) -> _Moments:
+    """The posterior; a condition's own departure is integrated out of the weights' precision (Woodbury)."""
+    s2 = noise[:, None, None]
+    own = np.eye(len(level)) / v_own[level].T[:, None, None, :]
+    cov = np.linalg.inv(own + sums.inner / s2[..., None])  # [d c r r]
+    taken = np.einsum("dcrs,kcsp->dcrp" if len(sums.left) == 1 else "dcrs,dcsp->dcrp", cov, sums.left, optimize=True)
+    bent = taken / s2[..., None]
+    k, c, r, p = sums.left.shape  # conditions and own features as one axis:
+    lost = np.swapaxes(sums.left.reshape(k, c * r, p), 1, 2) @ bent.reshape(len(noise), c * r, p)
+    kept = sums.gram - lost
+    eye = np.eye(len(sums.member))
+    spread = np.linalg.inv(eye / prior[sums.member].T[:, None, :] + kept / s2)
+    spread = 0.5 * (spread + np.swapaxes(spread, 1, 2))
+    cross = sums.cross - np.einsum("dcrp,dcr->dp", bent, sums.lefty, optimize=True)
+    mean = np.einsum("dpq,dq->dp", spread, cross) / noise[:, None]
+    own_mean = np.einsum("dcrs,dcs->dcr", cov, sums.lefty) / s2 - np.einsum("dcrp,dp->dcr", bent, mean)
+    half = bent @ spread[:, None]
+    own_cov = cov + half @ np.swapaxes(bent, 2, 3)
+    power = (own_mean**2 + np.einsum("dcrr->dcr", own_cov)).mean(1).T
+    kinds = np.array([power[level == k].mean(0) if (level == k).any() else np.zeros(len(noise)) for k in range(2)])
+    psi, ours = sums.rows.features.astype(float), sums.rows.own.astype(float)
+    miss = sums.seen * (sums.y - psi @ mean.T - np.einsum("nr,dnr->nd", ours, own_mean[:, sums.condition]))
+    # What weights and departures still leave open of the squares.
+    rest = np.einsum("dpq,dpq->d", spread, sums.gram - 2 * lost)
+    rest = rest + np.einsum("dcrp,dcrs,dcsp->d", half, np.broadcast_to(sums.inner, cov.shape), bent, optimize=True)
+    rest = rest + np.einsum("dcrs,dcrs->d", cov, np.broadcast_to(sums.inner, cov.shape))
+    return _Moments(mean, spread, kinds, (miss**2).sum(0) + rest)
+
+
+def _stepped(
+    sums: _Sums, now: _Moments, prior: np.ndarray, v_own: np.ndarray, config: SetConfig, several: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The variances after one step: each channel's own, drawn to what is usual among the channels."""
+    number = sums.seen.sum(0)
+    noise = now.squares / np.maximum(number, 1.0)
+    quiet = np.exp(np.log(np.maximum(noise, 1e-12)).mean())
+    noise = np.maximum((now.squares + _STRENGTH * quiet) / (number + _STRENGTH), _QUIETEST)
+    own = np.maximum(now.own_power, _LEAST) if several else v_own
+    if config.penalty is not None:
+        return np.broadcast_to(noise / config.penalty, prior.shape).copy(), own, noise
+    hot = np.eye(sums.groups)[sums.member]
+    power = hot.T @ (now.mean**2 + np.einsum("dpp->dp", now.spread)).T
+    pooled = np.exp(np.log(prior).mean(1, keepdims=True))
+    return np.maximum((power + _STRENGTH * pooled) / (hot.sum(0)[:, None] + _STRENGTH), _LEAST), own, noise
