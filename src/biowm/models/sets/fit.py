@@ -87,7 +87,7 @@ def fit_sets(
     kept = min(_KEPT, int(np.bincount(rows.condition).max()) - 1)
     widths = np.array([b.width for b in blocks(design)])
     several = config.own and np.bincount(rows.condition).max() > 1
-    condition = np.unique(rows.condition, return_inverse=True)[1]
+    condition = np.unique(rows.condition, return_inverse=True)[1] if several else np.zeros(len(rows.condition), int)
     member = jnp.asarray(np.repeat(np.arange(len(widths)), widths))
     level = np.zeros(rows.own.shape[1], int)
     level[1:] = 1
