@@ -98,9 +98,8 @@ def _channel(
     found = posterior(members, weights, pairs, y, np.concatenate([every, pairs]))
     rest = low_rank(members, weights, pairs, y - found.mean[len(every) :])
     i, j = every.T
-    a, b = target[i], target[j]
     mean, variance = np.zeros((n, n)), np.zeros((n, n))
-    mean[i, j] = middle + scale * (found.mean[: len(every)] + rest[a, b]) - base - single[i] - single[j]
+    mean[i, j] = middle + scale * (found.mean[: len(every)] + rest[i, j]) - base - single[i] - single[j]
     unread = np.where(times > 0, 0.0, spread)
     noise = max(weights.noise * scale**2, _LEAST_NOISE)
     variance[i, j] = scale**2 * found.variance[: len(every)] + unread[i] + unread[j]

@@ -102,17 +102,22 @@ def posterior(
 
 def low_rank(
     members: Members, weights: Weights, pairs: Int[np.ndarray, "p 2"], miss: Float[np.ndarray, " p"], *, seed: int = 0
-) -> Float[np.ndarray, "g g"]:
-    """What targets have in common beyond the terms, from what the posterior's mean missed of its training rows."""
-    duo, place, count = np.unique(_duo(members, pairs), return_inverse=True, return_counts=True)
-    # The mean miss of each pair of targets; what its own departure took of it is given back.
-    left = np.bincount(place, miss) / count * (1 + weights.own * count / weights.noise)
-    g = int(members.target.max()) + 1
-    seen, a, b = np.zeros((g, g)), duo // g, duo % g
-    known = np.zeros((g, g), bool)
-    seen[a, b] = seen[b, a] = left
-    known[a, b] = known[b, a] = True
-    return complete(seen, known, seed=seed)
+) -> Float[np.ndarray, "n n"]:
+    """What members have in common beyond the terms, from what the posterior's mean missed of its training rows.
+
+    What two targets do together was taken for theirs alone; it is given back here, and strength is judged by whole
+    pairs of targets left out.
+    """
+    _, place, count = np.unique(_duo(members, pairs), return_inverse=True, return_counts=True)
+    own = np.bincount(place, miss) * weights.own / weights.noise
+    n = len(members.single)
+    every = np.stack(np.indices((n, n)), -1).reshape(-1, 2)
+    total, times = np.zeros((n, n)), np.zeros((n, n))
+    np.add.at(total, tuple(pairs.T), miss + own[place])
+    np.add.at(times, tuple(pairs.T), 1.0)
+    total, times = total + total.T, times + times.T
+    seen = total / np.maximum(times, 1)
+    return complete(seen, times > 0, _duo(members, every).reshape(n, n), seed=seed)
 
 
 def _design(

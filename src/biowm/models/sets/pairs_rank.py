@@ -1,4 +1,4 @@
-"""What is left over between targets, of low rank: soft-thresholded completion, its strength found on pairs left out.
+"""What is left over between members, of low rank: soft-thresholded completion, its strength found on pairs left out.
 
 Soft-impute (Mazumder et al., 2010, https://jmlr.org/papers/v11/mazumder10a.html) for a symmetric matrix.
 """
@@ -6,22 +6,26 @@ Soft-impute (Mazumder et al., 2010, https://jmlr.org/papers/v11/mazumder10a.html
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-_FOLDS, _STEPS, _DOWN = 5, 30, 0.8
+_FOLDS, _STEPS, _DOWN = 5, 15, 0.8
 _STRENGTHS = 10
 
 
 def complete(
-    seen: Float[np.ndarray, "g g"], known: Bool[np.ndarray, "g g"], *, seed: int = 0
+    seen: Float[np.ndarray, "g g"], known: Bool[np.ndarray, "g g"], unit: Int[np.ndarray, "g g"], *, seed: int = 0
 ) -> Float[np.ndarray, "g g"]:
-    """The symmetric matrix of low rank behind the `known` entries of `seen`; zero where none foretells those left out."""
+    """The symmetric matrix of low rank behind the `known` entries of `seen`; zero where none foretells those left out.
+
+    Entries of one `unit` are left out together.
+    """
     a, b = np.nonzero(np.triu(known))
-    if len(a) < _FOLDS:
+    names, place = np.unique(unit[a, b], return_inverse=True)
+    if len(names) < _FOLDS:
         return np.zeros_like(seen)
     top = np.abs(np.linalg.eigvalsh(np.where(known, seen, 0.0))).max()
     strengths = top * _DOWN ** np.arange(_STRENGTHS)  # at the first nothing is left
-    fold = np.random.default_rng(seed).permutation(len(a)) % _FOLDS
+    fold = (np.random.default_rng(seed).permutation(len(names)) % _FOLDS)[place]
     miss = np.zeros(_STRENGTHS)
     for f in range(_FOLDS):
         i, j = a[fold == f], b[fold == f]
