@@ -3,6 +3,9 @@
 223 guides of 112 genes in K562 cells, all 24,642 pairs of guides of different genes read in two replicates
 (doi:10.1126/science.aax4438). Learned from: all singles and 5, 10 or 25 % of the pairs of genes, replicate 1.
 Scored on all other pairs of genes, replicate 2, whose agreement with replicate 1 is the ceiling.
+
+Split `active`: how many pairs of genes the trunk of pairs needs to a correlation of .940 and .945, if they are read in a
+balanced design (next the two genes that were read least) or at random; between budgets of 300, 400 ... 800.
 """
 
 from __future__ import annotations
@@ -31,13 +34,14 @@ from biowm.train.horizons import Horizons
 from ..metrics import METRICS, Metric, Tally, difference, given, tally
 from ..task import Answer, Pooled, Setting, Task
 from ._fits import as_forecast, member
+from ._gi_design import MARKS, at_random, balanced, reached
 from ._gi_rules import Map, read, rules, some
 
 DAYS = 10.0
 SHARES = {"5%": 0.05, "10%": 0.10, "25%": 0.25}
 _RULES = ("additive", "quadratic", "guide effects", "guide effects + low rank")
 _WORLDS = ("world", "world:no-rules")
-_CORRELATION = Metric(given)
+_NUMBER = Metric(given)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Problem:
     train: Mapping[str, Bool[np.ndarray, " p"]]
     seed: int
     draws: int
+    active: bool
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,14 @@ class Said:
     high: Float[np.ndarray, " m"]
 
 
-Prediction = Mapping[str, Said]  # by split
+@dataclass(frozen=True)
+class Design:
+    """How many pairs of genes it took to each mark (NaN: not reached)."""
+
+    pairs: Mapping[float, float]
+
+
+Prediction = Mapping[str, Said | Design]  # by split
 
 
 @register("tasks", "gi-fewshot")
@@ -76,15 +88,15 @@ class GiFewshot(Task[Problem, Prediction]):
         whole = read(catalogue.find("norman-gi", setting.data))
         shares = {"5%": SHARES["5%"]} if setting.effort == "quick" else SHARES
         draws = {"quick": 32, "default": 128, "full": 512}[setting.effort]
-        return Problem(whole, {split: some(whole, share, seed) for split, share in shares.items()}, seed, draws)
+        return Problem(whole, {split: some(whole, share, seed) for split, share in shares.items()}, seed, draws, setting.effort != "quick")
 
     def scope(self, setting: Setting) -> str:
-        """Quick runs learn from 5 % alone."""
-        return "quick: 5 % of the pairs of genes, 32 draws" if setting.effort == "quick" else ""
+        """Quick runs learn from 5 % alone, and design nothing."""
+        return "quick: 5 % of the pairs of genes, 32 draws, without active" if setting.effort == "quick" else ""
 
     def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """Simple rules, the trunk of pairs by itself, and the worlds."""
-        said: dict[str, dict[str, Said]] = {name: {} for name in (*_RULES, "ceiling", "pairs", *_WORLDS)}
+        said: dict[str, dict[str, Said | Design]] = {name: {} for name in (*_RULES, "ceiling", "pairs", *_WORLDS)}
         for k, (split, train) in enumerate(problem.train.items()):
             for name, answer in rules(problem.whole, train):
                 said[name][split] = _unpromised(answer[~train])
@@ -95,14 +107,24 @@ class GiFewshot(Task[Problem, Prediction]):
         for name, parts in said.items():
             role = "ceiling" if name == "ceiling" else "baseline" if name in _RULES else "ours"
             yield Answer(name, role, parts)
+        if problem.active:
+            for name, role, design in (("random", "baseline", at_random), ("balanced", "ours", balanced)):
+                found = reached(problem.whole, design(problem.whole, problem.seed), by_trunk)
+                yield Answer(name, role, {"active": Design(found)})
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
-        """Correlation, error and coverage over all pairs not learned from, counted by pair of genes."""
+        """Correlation, error and coverage over all pairs not learned from, counted by pair of genes; designs by seed."""
         found: dict[tuple[str, str], Tally] = {}
-        for split, train in problem.train.items():
-            truth, said = problem.whole.second[~train], prediction[split]
+        for split, said in prediction.items():
+            if isinstance(said, Design):
+                for mark in MARKS:
+                    number = np.array([said.pairs[mark]])
+                    found[split, f"pairs_to_{mark:.3f}"] = tally(_NUMBER, number, [f"seed {problem.seed}"])
+                continue
+            train = problem.train[split]
+            truth = problem.whole.second[~train]
             units = problem.whole.duo[~train].astype(str)
-            found[split, "pearson"] = tally(_CORRELATION, correlated(said.mean, truth), units)
+            found[split, "pearson"] = tally(_NUMBER, correlated(said.mean, truth), units)
             found[split, "rmse"] = tally(METRICS["rmse"], (said.mean - truth) ** 2, units)
             inside = np.where(np.isfinite(said.low), (truth >= said.low) & (truth <= said.high), np.nan)
             found[split, "coverage90"] = tally(METRICS["coverage90"], inside, units)
