@@ -41,9 +41,9 @@ class Channel:
 class ActionCard:
     """One admissible intervention; a bolus is in `unit`, a rate in `unit` (per time), a switch is 0 or 1.
 
-    A set-member is held as a rate is, in `unit` (a concentration, or nothing: there or not). What is held together makes
-    a set: its response has no order, and members that were never seen together, or at all, are still asked about.
-    `effect` is what it does to its `target`: up, down, knock-out.
+    A set-member is held as a rate is, in `unit` (a concentration, or nothing: there or not). What is held together
+    makes a set: its response has no order, and members never seen together, or at all, are still asked about. `effect`
+    is what it does to its `target`: up, down, knock-out.
     """
 
     name: str

@@ -132,7 +132,7 @@ class Covariate(_Bounded):
 class Action(_Bounded):
     """One intervention: a bolus in `unit`, a rate (the value held) or a switch (0 or 1); into `cmt` (NONMEM tables).
 
-    A set-member (a drug of a screen, a gene that is turned up) is held from `onset` (study clock) until the last reading.
+    A set-member (a drug of a screen, a gene turned up) is held from `onset` (study clock) until the last reading.
     In MEDS folders `code` are the events that give it, `stop` those that end a rate or a switch.
     """
 
@@ -157,7 +157,9 @@ class Action(_Bounded):
         if self.kind not in ("switch", "set-member") and not self.unit:
             raise ValueError("expected a unit, such as mg/d for a rate or mg for a bolus")
         if self.onset is not None and self.kind != "set-member":
-            raise ValueError(f"found onset beside kind: {self.kind}, expected it with set-member, which is held from then on")
+            raise ValueError(
+                f"found onset beside kind: {self.kind}, expected it with set-member, which is held from then on"
+            )
         if self.kind == "rate" and units.is_amount(self.unit):
             raise ValueError(
                 f"found kind: rate in {self.unit!r}, an amount; expected one per time, such as '{self.unit}/h', "

@@ -14,6 +14,8 @@ from .paths import read_at
 from .splits import split as draw_split
 from .study import Study
 
+_HELD = {"bolus": "given at once", "rate": "held", "switch": "on or off", "set-member": "held in sets"}
+
 
 def describe(study: Study, seed: int = 0) -> str:
     """Subjects, readings, actions, covariates, traits, splits, repairs, leakage and feasible horizons, as text."""
@@ -82,7 +84,7 @@ def _actions(study: Study) -> list[str]:
     for card, action in enumerate(study.spec.actions):
         mine = [[e for e in plan if e.card == card] for plan in listed]
         count, treated = sum(len(m) for m in mine), sum(bool(m) for m in mine)
-        held = {"bolus": "given at once", "rate": "held", "switch": "on or off", "set-member": "held in sets"}[action.kind]
+        held = _HELD[action.kind]
         lines.append(
             f"{action.name} [{action.unit or 'on/off'}], {action.kind} ({held}): {count} for {treated} subjects"
         )

@@ -69,8 +69,8 @@ class Candidate:
 
     `least` is the number of readings, of all subjects, below which it does not run; one that is `thorough` runs only
     where time is given. `origins` are the questions it can answer: from readings spread over a history, from its first,
-    or from the start, before anything was read. One that reads `sets` runs where there are actions that are held together, and
-    `runs` says what else it must find in the training paths.
+    or from the start, before anything was read. One that reads `sets` runs where actions are held together, and `runs`
+    says what else it must find in the training paths.
     """
 
     name: str

@@ -16,8 +16,8 @@ import pandas as pd
 from biowm.core import units
 from biowm.core.errors import BadInput, place
 from biowm.core.path import Path
-from biowm.core.schedule import schedule
 from biowm.core.record import digest_arrays
+from biowm.core.schedule import schedule
 from biowm.core.spec import WorldSpec
 from biowm.data import study as studies
 from biowm.data.study import Study
@@ -58,7 +58,9 @@ def question(
     """
     if context is not None:
         if subject is not None or history is not None or start is not None:
-            raise BadInput("found --context beside --subject, --history or --from, expected it alone: it is somebody new")
+            raise BadInput(
+                "found --context beside --subject, --history or --from, expected it alone: it is somebody new"
+            )
         return _newcomer(fitted, context)
     if (subject is None) == (history is None) and history is None:
         raise BadInput("give --subject ID, --history NEW.csv, or --context TRAIT=VALUE for somebody new")
@@ -86,7 +88,7 @@ def question(
 
 
 def _newcomer(fitted: Fitted, context: Mapping[str, str]) -> Question:
-    """Somebody of whom nothing but the traits is known; BadInput for a trait or a level that the world does not have."""
+    """Somebody of whom nothing but the traits is known; BadInput for a trait or level that the world does not have."""
     spec = fitted.spec
     known = {t.name: t for t in spec.traits}
     values = np.full(spec.trait_width, np.nan, np.float32)
@@ -96,7 +98,9 @@ def _newcomer(fitted: Fitted, context: Mapping[str, str]) -> Question:
         trait, at = known[name], spec.trait_places[[t.name for t in spec.traits].index(name)]
         if trait.kind == "category":
             if said not in trait.levels:
-                raise BadInput(place(column=f"--context {name}", found=said, expected=f"one of {', '.join(trait.levels)}"))
+                raise BadInput(
+                    place(column=f"--context {name}", found=said, expected=f"one of {', '.join(trait.levels)}")
+                )
             values[at] = [level == said for level in trait.levels]
         else:
             try:

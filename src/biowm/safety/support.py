@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -31,7 +32,9 @@ def judge(
     the world's clock. Looks at the horizon, the last readings, the level at which the history
     began and went on, the gaps between readings, and each dose and action.
     """
-    found = _horizon(spec, seen, horizon)
+    found = [*_horizon(spec, seen, horizon), *_sets(spec, seen, plan)]
+    if seen.origins == "start":  # asked before anything was read: there is no history to compare
+        return _worst([*found, *_doses(spec, seen, plan)])
     z = scale.to_z(np.asarray(path.x[: origin + 1]))
     for j, channel in enumerate(spec.channels):
         values = z[np.isfinite(z[:, j]), j]
@@ -51,7 +54,7 @@ def judge(
 
 def judge_schedule(spec: WorldSpec, seen: Envelope, plan: Sequence[Entry], horizon: float) -> Support:
     """Compare a schedule alone, whoever it is given to, with the training data: its horizon, doses and actions."""
-    return _worst([*_horizon(spec, seen, horizon), *_doses(spec, seen, plan)])
+    return _worst([*_horizon(spec, seen, horizon), *_sets(spec, seen, plan), *_doses(spec, seen, plan)])
 
 
 def _worst(found: Sequence[tuple[Verdict, str]]) -> Support:
@@ -122,6 +125,18 @@ def _doses(spec: WorldSpec, seen: Envelope, plan: Sequence[Entry]) -> list[tuple
                 )
             )
     return found
+
+
+def _sets(spec: WorldSpec, seen: Envelope, plan: Sequence[Entry]) -> list[tuple[Verdict, str]]:
+    """Members that were never together in training: what they do together is taken from what they do apart."""
+    members = sorted({e.card for e in plan if e.dose != 0 and spec.actions[e.card].kind == "set-member"})
+    known = {(int(a), int(b)) for a, b in seen.together}
+    new = [pair for pair in itertools.combinations(members, 2) if pair not in known]
+    if not new or any(seen.given[a] == 0 for a in members):  # of one never given more is said elsewhere
+        return []
+    first, second = (spec.actions[a].name for a in new[0])
+    more = f" (and {len(new) - 1} more pairs)" if len(new) > 1 else ""
+    return [("edge", f"{first} and {second} were never given together in training{more}")]
 
 
 def future(path: Path, since: float, until: float) -> list[Entry]:

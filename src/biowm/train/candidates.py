@@ -20,7 +20,8 @@ def entrants(
 ) -> tuple[Candidate, ...]:
     """All registered candidates that answer from these `origins`, variants of trunks first, then the simple rules.
 
-    Those that read sets run where `spec` has actions that are held together. Where a mechanism is `declared` it runs as it is and with a kernel on what it missed of the training subjects.
+    Those that read sets run where `spec` has actions that are held together. Where a mechanism is `declared` it runs as
+    it is and with a kernel on what it missed of the training subjects.
     Raises: ValueError where two of them have one name, BadInput where the mechanism does not fit `spec`.
     """
     held = spec is not None and any(card.kind == "set-member" for card in spec.actions)

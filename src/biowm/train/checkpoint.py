@@ -283,8 +283,7 @@ def _read_calibrations(data: dict[str, Any], members: dict[str, World]) -> dict[
 
 
 def _envelope(data: dict[str, Any], arrays: Arrays) -> Envelope:
-    fields = {name: arrays[v["array"]] for name, v in data.items() if "array" in v}
-    return Envelope(**fields, longest=data["longest"]["plain"])
+    return Envelope(**{name: arrays[v["array"]] if "array" in v else v["plain"] for name, v in data.items()})
 
 
 def _path_arrays(paths: Path) -> Arrays:

@@ -119,14 +119,17 @@ def _folds(job: Job) -> list[Int[np.ndarray, " _"]]:
 
 
 def _check_channels(job: Job, folds: list[Int[np.ndarray, " _"]]) -> None:
-    """Every fold must leave, for every channel, somebody to learn from (read twice, or once where that is asked from the
-    start); ValueError if not."""
+    """Every fold must leave, for every channel, somebody to learn from; ValueError if not.
+
+    That is somebody who was read twice; once, where questions are asked from the start.
+    """
     least = 1 if job.horizons.origins == "start" else 2
     repeated = np.isfinite(np.asarray(job.paths.x)).sum(1) >= least
     for j, channel in enumerate(job.spec.channels):
         if any(not np.delete(repeated[:, j], held).any() for held in folds):
             raise ValueError(
-                f"channel {channel.name!r} is read {'twice ' if least > 1 else ''}in {int(repeated[:, j].sum())} of {len(repeated)} training "
+                f"channel {channel.name!r} is read {'twice ' if least > 1 else ''}in "
+                f"{int(repeated[:, j].sum())} of {len(repeated)} training "
                 f"subjects, expected enough that every fold has one: too few to learn from, leave the channel out"
             )
 

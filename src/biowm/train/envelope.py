@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from biowm.core.path import Path
+from biowm.core.queries import Origins
 from biowm.core.spec import WorldSpec
 from biowm.models.scale import Scale
 
@@ -21,7 +23,8 @@ class Envelope:
     `dose_top` is the largest dose of each action, `given` the share of subjects who ever received it, `gaps`
     the 0.5, 50 and 99.5 % quantiles of the time between readings (world clock), `longest` the longest lead at
     which the world was validated. `levels` are the lowest and highest median of a subject's first 1, 2, 4, ...
-    readings of each channel (standardised; NaN where fewer than eight subjects have so many).
+    readings of each channel (standardised; NaN where fewer than eight subjects have so many). `together` are the pairs
+    of members that were ever in one set; `origins` is where questions were put from.
     """
 
     z_low: Float[np.ndarray, " d"]
@@ -32,9 +35,11 @@ class Envelope:
     given: Float[np.ndarray, " a"]
     readings: Float[np.ndarray, " 2"]
     longest: float
+    together: Int[np.ndarray, "p 2"] = field(default_factory=lambda: np.zeros((0, 2), int))
+    origins: Origins = "spread"
 
 
-def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float) -> Envelope:
+def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float, origins: Origins = "spread") -> Envelope:
     """Measure the envelope of stacked training paths."""
     x, t = np.asarray(paths.x), np.asarray(paths.t)
     z = scale.to_z(np.asarray(x))
@@ -49,6 +54,7 @@ def envelope(spec: WorldSpec, scale: Scale, paths: Path, longest: float) -> Enve
         z_low=np.nanmin(z, (0, 1)), z_high=np.nanmax(z, (0, 1)), levels=_levels(z),
         gaps=np.quantile(gaps, [0.005, 0.5, 0.995]),
         dose_top=top, given=given, readings=np.quantile(seen.sum(1), [0.0, 1.0]), longest=longest,
+        together=_together(spec, card, dose), origins=origins,
     )  # fmt: skip
 
 
@@ -67,3 +73,16 @@ def _levels(z: Float[np.ndarray, "b t d"]) -> Float[np.ndarray, "k 2 d"]:
     enough = np.isfinite(own).sum(1) >= _LEAST
     ranges = np.stack([np.fmin.reduce(own, 1), np.fmax.reduce(own, 1)], axis=1)
     return np.where(enough[:, None, :], ranges, np.nan)
+
+
+def _together(spec: WorldSpec, card: Int[np.ndarray, "b k"], dose: Float[np.ndarray, "b k"]) -> Int[np.ndarray, "p 2"]:
+    """The pairs of set-members that one subject was given."""
+    members = [a for a, c in enumerate(spec.actions) if c.kind == "set-member"]
+    if not members:
+        return np.zeros((0, 2), int)
+    pairs = {
+        (int(a), int(b))
+        for row, amount in zip(card, dose, strict=True)
+        for a, b in itertools.combinations(sorted(set(row[(amount != 0) & np.isin(row, members)])), 2)
+    }
+    return np.array(sorted(pairs), int).reshape(-1, 2)

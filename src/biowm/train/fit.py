@@ -89,7 +89,7 @@ def fit_paths(
         rules_calibration={c.name: trust({c.name: 1.0}) for c in candidates if c.is_rule}
         | {"world:no-rules": trust(dict(race.rules_free))},
         horizons=horizons,
-        envelope=envelope(spec, scale, paths, horizons.longest(job.spacing)),
+        envelope=envelope(spec, scale, paths, horizons.longest(job.spacing), horizons.origins),
         half_members=_halves(job, candidates, race, tell) if halves else (whole, whole),
         cohort=None,
         rows=(),

@@ -1,10 +1,10 @@
 """Task `cellbox`: 99 proteins and phenotypes of melanoma cells under pairs of drugs that were never seen, or drugs.
 
 89 conditions of twelve drugs, log2 ratio to the control after 24 h (doi:10.7554/eLife.04640). Four splits, as the paper
-of CellBox has them (doi:10.1016/j.cels.2020.11.013): pairs from single drugs; all pairs of a drug, its single conditions
-known; everything with a drug; and 30 % of the conditions at random. The score is the correlation over all 99 nodes of
-all held-out conditions with the drug, averaged over the twelve; at random, of the mean prediction of every condition
-over the repetitions in which it was held out.
+of CellBox has them (doi:10.1016/j.cels.2020.11.013): pairs from single drugs; all pairs of a drug, whose single
+conditions are known; everything with a drug; and 30 % of the conditions at random. The score is the correlation over
+all 99 nodes of all held-out conditions with the drug, averaged over the twelve; at random, that of the mean prediction
+of every condition over the repetitions in which it was held out.
 
 Two of the four are saturated: without the drug's pairs, and at random, single effects that add up explain what
 replicates would. The bars say so, and differences of .001 are noise with twelve drugs.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path as File
 
 import jax
 import numpy as np
@@ -104,9 +105,7 @@ class CellBox(Task[Problem, Prediction]):
         screen = read(catalogue.find("cellbox", setting.data))
         quick, full = setting.effort == "quick", setting.effort == "full"
         drugs = range(0, DRUGS, 4) if quick else range(DRUGS)
-        return Problem(
-            screen, tuple(folds(screen, drugs, 2 if quick else 5, seed)), seed, 400 if full else 100, full
-        )
+        return Problem(screen, tuple(folds(screen, drugs, 2 if quick else 5, seed)), seed, 4000 if full else 1000, full)
 
     def scope(self, setting: Setting) -> str:
         """Quick runs hold out every fourth drug."""
@@ -120,7 +119,9 @@ class CellBox(Task[Problem, Prediction]):
         for i, fold in enumerate(problem.folds):
             key = fold.train.tobytes()  # the singles alone are learned from once
             if key not in fits:
-                fits[key] = _answers(problem, fold.train, portion(tell, f"{fold.split} {fold.unit}", i, len(problem.folds)))
+                fits[key] = _answers(
+                    problem, fold.train, portion(tell, f"{fold.split} {fold.unit}", i, len(problem.folds))
+                )
             whole, rest = fits[key]
             place = np.searchsorted(rest, fold.test)
             for name, answer in whole.items():
@@ -155,11 +156,13 @@ class CellBox(Task[Problem, Prediction]):
         for method, figures in _PUBLISHED.items():
             for split, value in zip(SPLITS, figures, strict=True):
                 if value is not None:
-                    yield row(f"published:{method}", "published", split, "pearson", Interval(value, value, value, DRUGS))
+                    yield row(
+                        f"published:{method}", "published", split, "pearson", Interval(value, value, value, DRUGS)
+                    )
 
 
-def read(folder) -> Screen:
-    """The screen as CellBox has it: doses are the strengths of inhibition, the last twelve of 99 nodes the drugs' own."""
+def read(folder: File) -> Screen:
+    """The screen as CellBox has it: doses are strengths of inhibition, the last twelve of 99 nodes the drugs' own."""
     response = np.loadtxt(folder / "expr.csv", delimiter=",")
     dose = -np.loadtxt(folder / "pert.csv", delimiter=",")[:, -DRUGS:]
     nodes = (folder / "node_Index.csv").read_text().split()

@@ -180,7 +180,7 @@ def by_trunk(whole: Map, train: Bool[np.ndarray, " p"]) -> Float[np.ndarray, " p
     trunk = fit_pairs(spec, fit_frame(spec, paths, DAYS), paths)
     i, j = whole.pairs.T
     z = trunk.base + trunk.single[i] + trunk.single[j] + trunk.beyond[i, j]
-    return np.asarray(trunk.scale.to_x(z), np.float64)[:, 0]
+    return np.asarray(trunk.frame.scale.to_x(z), np.float64)[:, 0]
 
 
 def _worlds(problem: Problem, train: Bool[np.ndarray, " p"], tell: Progress) -> dict[str, Said]:

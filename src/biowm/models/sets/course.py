@@ -13,12 +13,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from biowm.core.path import Path
+from biowm.core.registry import register
 from biowm.core.schedule import between
 from biowm.core.spec import WorldSpec
 
 _MOST_NODES = 8
 
 
+@register("models", "SetFrame")
 class SetFrame(eqx.Module):
     """Scales of a screen: the largest dose of each action, the traits, and the times at which responses were read.
 
@@ -36,7 +38,7 @@ class SetFrame(eqx.Module):
 
 
 class Course(eqx.Module):
-    """`dose` of every member in force (over its largest), times (world clock) since the start and since the set changed."""
+    """`dose` of every member in force (over its largest), times (world clock) since the start and the set's change."""
 
     clock: Float[Array, ""]
     since: Float[Array, ""]

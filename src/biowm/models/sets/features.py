@@ -2,7 +2,8 @@
 
 Groups of features share the prior variance of their weights, which is found by marginal likelihood: a group that
 explains nothing is shrunk away. The group "shared" is the effect that all members have in common: the prior of one
-that was never seen, and "any" what all treated conditions have in common. Side information of the members (an embedding each) makes a group of its own.
+that was never seen, and "any" what all treated conditions have in common. Side information of the members (an
+embedding each) makes a group of its own.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from biowm.core.registry import register
+
 from .course import Course, SetFrame, in_time
 
 _MOST_PAIRS = 400
 GROUPS = ("base", "any", "context", "members", "dose", "shared", "side", "pairs", "members*context")
 
 
+@register("models", "Design")
 class Design(eqx.Module):
     """Which groups there are, the `pairs` of members that were seen together, and each member's `side` information."""
 
@@ -68,7 +72,7 @@ def parts(design: Design, course: Course) -> Mapping[str, Float[Array, " _"]]:
         "any": jnp.any(course.dose != 0).astype(jnp.float32)[None],
         "context": course.traits,
         "members": on,
-        "dose": course.dose - on,
+        "dose": course.dose,
         "shared": jnp.sum(on)[None],
         "side": on @ design.side,
         "pairs": both,

@@ -1,14 +1,17 @@
-"""The set trunk's fit: prior variances of every group by expectation maximisation, each channel its own, pooled."""
+"""The set trunk's fit: prior variances of every group by expectation maximisation, each channel its own, pooled.
+
+In NumPy, all channels at once: nothing here is factorised inside a compiled program (docs/findings.md says why).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
@@ -18,7 +21,7 @@ from .course import courses, fit_set_frame
 from .features import Design, blocks, features, fit_design, own_features
 from .trunk import SetTrunk
 
-_STEPS, _STRENGTH, _LEAST = 40, 2.0, 1e-8
+_STEPS, _STRENGTH, _LEAST, _QUIETEST = 40, 2.0, 1e-8, 1e-4
 _KEPT = 8  # readings of a condition that a belief holds at most
 
 
@@ -85,84 +88,111 @@ def fit_sets(
     if config.most is not None:
         rows = rows.among(config.most)
     kept = min(_KEPT, int(np.bincount(rows.condition).max()) - 1)
-    widths = np.array([b.width for b in blocks(design)])
-    several = config.own and np.bincount(rows.condition).max() > 1
-    condition = np.unique(rows.condition, return_inverse=True)[1] if several else np.zeros(len(rows.condition), int)
-    member = jnp.asarray(np.repeat(np.arange(len(widths)), widths))
+    widths = np.array([b.width for b in blocks(design)], int)
+    several = config.own and bool(np.bincount(rows.condition).max() > 1)
+    condition = np.unique(rows.condition, return_inverse=True)[1]
+    condition = condition if several else np.zeros_like(condition)  # nobody departs: there is nothing to tell apart
+    member = np.repeat(np.arange(len(widths)), widths)
     level = np.zeros(rows.own.shape[1], int)
     level[1:] = 1
-    with jax.enable_x64(True):
-        found = _em(
-            *(jnp.asarray(a, jnp.float64) for a in (rows.features, rows.own, rows.z)),
-            jnp.asarray(condition), member, jnp.asarray(level), len(widths), int(condition.max()) + 1, several,
-            jnp.inf if config.penalty is None else config.penalty,
-        )  # fmt: skip
-        mean, root, own, noise = (np.asarray(a, np.float32) for a in found)
+    prior, v_own, noise = _start(len(widths), rows.z.shape[1], several)
+    sums = _sums(rows, condition, member, len(widths))
+    for _ in range(_STEPS):
+        prior, v_own, noise = _stepped(sums, _moments(sums, prior, v_own, noise, level), prior, v_own, config, several)
+    found = _moments(sums, prior, v_own, noise, level)
+    arrays = (base, found.mean.T, np.linalg.cholesky(found.spread), v_own[level], noise)
     return SetTrunk(
-        spec, frame.spacing, kept, frame.scale, design, jnp.asarray(base), jnp.asarray(mean), jnp.asarray(root),
-        jnp.asarray(own[level]), jnp.asarray(noise),
+        spec, frame.spacing, kept, frame, design, *(jnp.asarray(a, jnp.float32) for a in arrays)
     )  # fmt: skip
 
 
-@partial(jax.jit, static_argnums=(6, 7, 8))
-def _em(
-    psi: Array, own: Array, z: Array, condition: Array, member: Array, level: Array, groups: int, n: int, several: bool,
-    penalty: float | Array,
-) -> tuple[Array, Array, Array, Array]:
-    """Posterior mean [p d], root [d p p], own variances [2 d] and noise [d] after a fixed number of steps.
+class _Sums(NamedTuple):
+    """What the rows come to, once: axis 0 is the channel, or of length 1 where all channels were read alike.
 
-    The condition's own departure is integrated out: rows of one condition are whitened together.
+    `gram` of the features, `cross` with the readings; by condition `inner` of its own features, `left` of these with
+    the features, `lefty` with the readings.
     """
-    p, d = psi.shape[1], z.shape[1]
-    seen = jnp.isfinite(z)
-    y = jnp.where(seen, z, 0.0)
-    count = jnp.zeros(groups).at[member].add(1.0)
-    hot = jax.nn.one_hot(condition, n, dtype=psi.dtype)  # [rows, conditions]
 
-    def channel(prior: Array, v_own: Array, noise: Array, mask: Array, values: Array) -> tuple[Array, ...]:
-        """Moments of one channel given its variances."""
-        w = mask.astype(psi.dtype)
-        rows, ours, v = psi * w[:, None], own * w[:, None], v_own[level]
-        # Woodbury by condition: what the own departure takes off the precision.
-        inner = jnp.einsum("nc,nr,ns->crs", hot, ours, ours) / noise
-        cov = jnp.linalg.inv(jnp.diag(1.0 / v)[None] + inner)  # [c r r]
-        left = jnp.einsum("nc,nr,np->crp", hot, ours, rows) / noise
-        lefty = jnp.einsum("nc,nr,n->cr", hot, ours, values) / noise
-        gram = rows.T @ rows / noise - jnp.einsum("crp,crs,csq->pq", left, cov, left)
-        cross = rows.T @ values / noise - jnp.einsum("crp,crs,cs->p", left, cov, lefty)
-        chol = jnp.linalg.cholesky(jnp.diag(1.0 / prior[member]) + gram)
-        spread = jax.scipy.linalg.cho_solve((chol, True), jnp.eye(p))
-        mean = spread @ cross
-        bent = jnp.einsum("crs,csp->crp", cov, left)
-        own_mean = jnp.einsum("crs,cs->cr", cov, lefty) - bent @ mean
-        own_cov = cov + jnp.einsum("crp,pq,csq->crs", bent, spread, bent)
-        # E of the squared residual: its mean, and what weights and departures still leave open.
-        miss = values - rows @ mean - jnp.einsum("nr,nr->n", ours, own_mean[condition])
-        open_rows = rows - jnp.einsum("nr,nrp->np", ours, bent[condition])
-        rest = jnp.einsum("np,pq,nq->n", open_rows, spread, open_rows)
-        rest = rest + jnp.einsum("nr,nrs,ns->n", ours, cov[condition], ours)
-        power = jnp.zeros(groups).at[member].add(mean**2 + jnp.diag(spread))
-        own_power = jnp.mean(own_mean**2 + jnp.einsum("crr->cr", own_cov), axis=0)
-        own_power = jnp.zeros(2).at[level].add(own_power) / jnp.maximum(jnp.zeros(2).at[level].add(1.0), 1.0)
-        return mean, chol, power, own_power, jnp.sum(w * (miss**2 + rest)), jnp.sum(w)
+    rows: Rows
+    seen: Float[np.ndarray, "n d"]
+    y: Float[np.ndarray, "n d"]
+    condition: Int[np.ndarray, " n"]
+    member: Int[np.ndarray, " p"]
+    groups: int
+    gram: Float[np.ndarray, "k p p"]
+    cross: Float[np.ndarray, "d p"]
+    inner: Float[np.ndarray, "k c r r"]
+    left: Float[np.ndarray, "k c r p"]
+    lefty: Float[np.ndarray, "d c r"]
 
-    def step(_: int, now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        prior, v_own, noise = now
-        _, _, power, own_power, sse, number = jax.vmap(channel, in_axes=(1, 1, 0, 1, 1))(prior, v_own, noise, seen, y)
-        pooled = jnp.exp(jnp.mean(jnp.log(prior), axis=1, keepdims=True))
-        prior = jnp.maximum((power.T + _STRENGTH * pooled) / (count[:, None] + _STRENGTH), _LEAST)
-        quiet = jnp.exp(jnp.mean(jnp.log(noise)))
-        noise = jnp.maximum((sse + _STRENGTH * quiet) / (number + _STRENGTH), 1e-4)
-        prior = jnp.where(jnp.isfinite(penalty), noise / jnp.where(jnp.isfinite(penalty), penalty, 1.0), prior)
-        v_own = jnp.maximum(own_power.T, _LEAST) if several else v_own
-        return prior, v_own, noise
 
-    start = (
-        jnp.full((groups, d), 0.5 / groups),
-        jnp.full((2, d), 0.05 if several else _LEAST),
-        jnp.full(d, 0.3),
-    )
-    prior, v_own, noise = jax.lax.fori_loop(0, _STEPS, step, start)
-    mean, chol, *_ = jax.vmap(channel, in_axes=(1, 1, 0, 1, 1))(prior, v_own, noise, seen, y)
-    upper = jax.vmap(lambda c: jax.scipy.linalg.solve_triangular(c, jnp.eye(p), lower=True).T)(chol)
-    return mean.T, upper, v_own, noise
+class _Moments(NamedTuple):
+    """The posterior given variances, one a channel: of the weights, and what is expected of squares."""
+
+    mean: Float[np.ndarray, "d p"]
+    spread: Float[np.ndarray, "d p p"]
+    own_power: Float[np.ndarray, "2 d"]
+    squares: Float[np.ndarray, " d"]
+
+
+def _start(groups: int, d: int, several: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the search for variances starts: of the groups [g d], of own departures [2 d], of readings [d]."""
+    return np.full((groups, d), 0.5 / max(groups, 1)), np.full((2, d), 0.05 if several else _LEAST), np.full(d, 0.3)
+
+
+def _sums(rows: Rows, condition: Int[np.ndarray, " n"], member: Int[np.ndarray, " p"], groups: int) -> _Sums:
+    seen = np.isfinite(rows.z).astype(float)
+    y, psi, own = np.where(seen > 0, rows.z, 0.0).astype(float), rows.features.astype(float), rows.own.astype(float)
+    hot = np.eye(int(condition.max()) + 1)[condition]
+    masks = seen[:, :1] if (seen == seen[:, :1]).all() else seen
+    gram = np.einsum("nk,np,nq->kpq", masks, psi, psi, optimize=True)
+    inner = np.einsum("nk,nc,nr,ns->kcrs", masks, hot, own, own, optimize=True)
+    left = np.einsum("nk,nc,nr,np->kcrp", masks, hot, own, psi, optimize=True)
+    lefty = np.einsum("nd,nc,nr->dcr", y, hot, own, optimize=True)
+    return _Sums(rows, seen, y, condition, member, groups, gram, y.T @ psi, inner, left, lefty)
+
+
+def _moments(sums: _Sums, prior: np.ndarray, v_own: np.ndarray, noise: np.ndarray, level: np.ndarray) -> _Moments:
+    """The posterior; a condition's own departure is integrated out of the weights' precision (Woodbury)."""
+    s2 = noise[:, None, None]
+    own = np.eye(len(level)) / v_own[level].T[:, None, None, :]
+    cov = np.linalg.inv(own + sums.inner / s2[..., None])  # [d c r r]
+    taken = np.einsum("dcrs,kcsp->dcrp" if len(sums.left) == 1 else "dcrs,dcsp->dcrp", cov, sums.left, optimize=True)
+    bent = taken / s2[..., None]
+    k, c, r, p = sums.left.shape  # conditions and own features as one axis:
+    lost = np.swapaxes(sums.left.reshape(k, c * r, p), 1, 2) @ bent.reshape(len(noise), c * r, p)
+    kept = sums.gram - lost
+    eye = np.eye(len(sums.member))
+    spread = np.linalg.inv(eye / prior[sums.member].T[:, None, :] + kept / s2)
+    spread = 0.5 * (spread + np.swapaxes(spread, 1, 2))
+    cross = sums.cross - np.einsum("dcrp,dcr->dp", bent, sums.lefty, optimize=True)
+    mean = np.einsum("dpq,dq->dp", spread, cross) / noise[:, None]
+    own_mean = np.einsum("dcrs,dcs->dcr", cov, sums.lefty) / s2 - np.einsum("dcrp,dp->dcr", bent, mean)
+    half = bent @ spread[:, None]
+    own_cov = cov + half @ np.swapaxes(bent, 2, 3)
+    power = (own_mean**2 + np.einsum("dcrr->dcr", own_cov)).mean(1).T
+    kinds = np.array([power[level == k].mean(0) if (level == k).any() else np.zeros(len(noise)) for k in range(2)])
+    psi, ours = sums.rows.features.astype(float), sums.rows.own.astype(float)
+    miss = sums.seen * (sums.y - psi @ mean.T - np.einsum("nr,dnr->nd", ours, own_mean[:, sums.condition]))
+    # What weights and departures still leave open of the squares.
+    rest = np.einsum("dpq,dpq->d", spread, sums.gram - 2 * lost)
+    rest = rest + np.einsum("dcrp,dcrs,dcsp->d", half, np.broadcast_to(sums.inner, cov.shape), bent, optimize=True)
+    rest = rest + np.einsum("dcrs,dcrs->d", cov, np.broadcast_to(sums.inner, cov.shape))
+    return _Moments(mean, spread, kinds, (miss**2).sum(0) + rest)
+
+
+def _stepped(
+    sums: _Sums, now: _Moments, prior: np.ndarray, v_own: np.ndarray, config: SetConfig, several: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The variances after one step: each channel's own, drawn to what is usual among the channels."""
+    number = sums.seen.sum(0)
+    noise = now.squares / np.maximum(number, 1.0)
+    quiet = np.exp(np.log(np.maximum(noise, 1e-12)).mean())
+    noise = np.maximum((now.squares + _STRENGTH * quiet) / (number + _STRENGTH), _QUIETEST)
+    own = np.maximum(now.own_power, _LEAST) if several else v_own
+    if config.penalty is not None:
+        return np.broadcast_to(noise / config.penalty, prior.shape).copy(), own, noise
+    hot = np.eye(sums.groups)[sums.member]
+    power = hot.T @ (now.mean**2 + np.einsum("dpp->dp", now.spread)).T
+    pooled = np.exp(np.log(prior).mean(1, keepdims=True))
+    return np.maximum((power + _STRENGTH * pooled) / (hot.sum(0)[:, None] + _STRENGTH), _LEAST), own, noise

@@ -17,7 +17,7 @@ from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
-from ..scale import Scale
+from ..tracker import Frame
 from .course import Course, SetFrame, go_on, untouched
 
 
@@ -49,8 +49,8 @@ class PairTrunk(World):
     spec: WorldSpec = eqx.field(static=True)
     spacing: float = eqx.field(static=True)
     together: int = eqx.field(static=True)
-    scale: Scale
-    frame: SetFrame
+    frame: Frame
+    screen: SetFrame
     base: Float[Array, " d"]
     single: Float[Array, "a d"]
     beyond: Float[Array, "a a d"]
@@ -60,11 +60,11 @@ class PairTrunk(World):
 
     def begin(self, traits: Float[Array, " s"]) -> PairBelief:
         zero = jnp.zeros_like(self.base)
-        return PairBelief(jnp.zeros(()), untouched(self.frame, traits), zero, jnp.ones_like(self.base))
+        return PairBelief(jnp.zeros(()), untouched(self.screen, traits), zero, jnp.ones_like(self.base))
 
     def update(self, belief: PairBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> PairBelief:
         mean, sd = self._response(belief.course)
-        z = self.scale.to_z(jnp.where(mask, reading, 1.0))
+        z = self.frame.scale.to_z(jnp.where(mask, reading, 1.0))
         gain = belief.doubt * sd / (belief.doubt * sd**2 + self.noise)
         place = belief.place + gain * (z - mean - sd * belief.place)
         doubt = belief.doubt * (1 - gain * sd)
@@ -73,7 +73,7 @@ class PairTrunk(World):
         )
 
     def predict(self, belief: PairBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> PairBelief:
-        course = go_on(belief.course, self.frame, action, dt)
+        course = go_on(belief.course, self.screen, action, dt)
         return PairBelief(belief.t + dt, course, belief.place, belief.doubt)
 
     def draw(self, belief: PairBelief, *, key: PRNGKeyArray) -> PairState:
@@ -83,7 +83,7 @@ class PairTrunk(World):
     def step(
         self, state: PairState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
     ) -> PairState:
-        return PairState(state.t + dt, go_on(state.course, self.frame, action, dt), state.place)
+        return PairState(state.t + dt, go_on(state.course, self.screen, action, dt), state.place)
 
     def impulse(self, state, dose: Float[Array, " a"]):  # a belief or a state; members of a set are held, not given
         return state
@@ -91,8 +91,8 @@ class PairTrunk(World):
     def observe(self, state: PairState) -> Observation:
         mean, sd = self._response(state.course)
         z = mean + sd * state.place
-        low, high = self.scale.to_x(z - jnp.sqrt(self.noise)), self.scale.to_x(z + jnp.sqrt(self.noise))
-        return Observation(self.scale.to_x(z), jnp.abs(high - low) / 2)
+        low, high = self.frame.scale.to_x(z - jnp.sqrt(self.noise)), self.frame.scale.to_x(z + jnp.sqrt(self.noise))
+        return Observation(self.frame.scale.to_x(z), jnp.abs(high - low) / 2)
 
     def _response(self, course: Course) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """Mean and standard deviation (of what is not known, noise left out) of the set in force."""

@@ -65,7 +65,7 @@ def fit_pairs(spec: WorldSpec, frame: Frame, paths: Path) -> PairTrunk:
     base, single, beyond, single_var, pair_var, noise = (np.stack(parts, -1) for parts in zip(*tables, strict=True))
     arrays = (base, single, beyond, single_var, pair_var, noise)
     together = int(np.clip(given.sum(1).max(), 2, _TOGETHER))
-    return PairTrunk(spec, frame.spacing, together, frame.scale, scales, *(jnp.asarray(a, jnp.float32) for a in arrays))
+    return PairTrunk(spec, frame.spacing, together, frame, scales, *(jnp.asarray(a, jnp.float32) for a in arrays))
 
 
 def targets(spec: WorldSpec) -> Int[np.ndarray, " a"]:

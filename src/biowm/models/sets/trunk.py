@@ -17,7 +17,7 @@ from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Belief, Observation, State, World
 
-from ..scale import Scale
+from ..tracker import Frame
 from .course import Course, go_on, untouched
 from .features import Design, features, own_features
 
@@ -52,7 +52,7 @@ class SetTrunk(World):
     spec: WorldSpec = eqx.field(static=True)
     spacing: float = eqx.field(static=True)
     kept: int = eqx.field(static=True)
-    scale: Scale
+    frame: Frame
     design: Design
     base: Float[Array, " d"]
     mean: Float[Array, "p d"]
@@ -67,7 +67,7 @@ class SetTrunk(World):
         return SetBelief(jnp.zeros(()), untouched(self.design.frame, traits), *empty)
 
     def update(self, belief: SetBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> SetBelief:
-        z = jnp.where(mask, self.scale.to_z(jnp.where(mask, reading, 1.0)) - self.base, jnp.nan)
+        z = jnp.where(mask, self.frame.scale.to_z(jnp.where(mask, reading, 1.0)) - self.base, jnp.nan)
         new = features(self.design, belief.course), own_features(self.design, belief.course), z
         old = belief.rows, belief.own, belief.read
         rows, own, read = (jnp.concatenate([o, n[None]])[1:] for o, n in zip(old, new, strict=True))
@@ -87,14 +87,15 @@ class SetTrunk(World):
             return SetState(belief.t, belief.course, weights, own)
         seen = jnp.isfinite(belief.read)
         said = belief.rows @ weights + belief.own @ own
-        said = said + jnp.sqrt(self.noise) * jax.random.normal(k_noise, belief.read.shape)
+        said = said + jnp.sqrt(self.noise)[None, :] * jax.random.normal(k_noise, belief.read.shape)
         missed = jnp.where(seen, belief.read - said, 0.0)
 
         def pull(root: Array, own_var: Array, noise: Array, mask: Array, miss: Array) -> tuple[Array, Array]:
-            rows, ours = belief.rows * mask[:, None], belief.own * mask[:, None]
+            there = mask.astype(jnp.float32)[:, None]
+            rows, ours = belief.rows * there, belief.own * there
             half = rows @ root
-            spread = half @ half.T + (ours * own_var) @ ours.T + jnp.diag(jnp.where(mask, noise, 1.0))
-            pushed = jax.scipy.linalg.solve(spread, miss, assume_a="pos")
+            spread = half @ half.T + (ours * own_var[None, :]) @ ours.T + jnp.diag(jnp.where(mask, noise, 1.0))
+            pushed = _solved(spread, miss)
             return root @ (half.T @ pushed), own_var * (ours.T @ pushed)
 
         more, ours = jax.vmap(pull, in_axes=(0, 1, 0, 1, 1), out_axes=1)(
@@ -102,9 +103,7 @@ class SetTrunk(World):
         )
         return SetState(belief.t, belief.course, weights + more, own + ours)
 
-    def step(
-        self, state: SetState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> SetState:
+    def step(self, state: SetState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray) -> SetState:
         course = go_on(state.course, self.design.frame, action, dt)
         return SetState(state.t + dt, course, state.weights, state.own)
 
@@ -114,5 +113,17 @@ class SetTrunk(World):
     def observe(self, state: SetState) -> Observation:
         z = features(self.design, state.course) @ state.weights
         z = self.base + z + own_features(self.design, state.course) @ state.own
-        low, high = self.scale.to_x(z - jnp.sqrt(self.noise)), self.scale.to_x(z + jnp.sqrt(self.noise))
-        return Observation(self.scale.to_x(z), jnp.abs(high - low) / 2)
+        low, high = self.frame.scale.to_x(z - jnp.sqrt(self.noise)), self.frame.scale.to_x(z + jnp.sqrt(self.noise))
+        return Observation(self.frame.scale.to_x(z), jnp.abs(high - low) / 2)
+
+
+def _solved(matrix: Float[Array, "h h"], right: Float[Array, " h"]) -> Float[Array, " h"]:
+    """The solution of a small positive definite system by elimination: no factorisation inside a rollout."""
+
+    def eliminate(k: Array, table: Float[Array, "h w"]) -> Float[Array, "h w"]:
+        pivot = table[k] / table[k, k]
+        cleared = table - table[:, k][:, None] * pivot[None, :]
+        return cleared.at[k].set(pivot)
+
+    table = jnp.concatenate([matrix, right[:, None]], axis=1)
+    return jax.lax.fori_loop(0, matrix.shape[0], eliminate, table)[:, -1]
