@@ -138,7 +138,8 @@ def conditions(sets: list[tuple[int, ...]], y: np.ndarray) -> Path:
     return stack([
         Path(
             np.array([0.0, 10.0], np.float32), np.concatenate([nothing, np.full((1, 1), v, np.float32)]),
-            schedule([Entry(a, 1.0, 0.0, 10.0, True) for a in members]), np.zeros(0, np.float32), np.asarray(0, np.int32),
+            schedule([Entry(a, 1.0, 0.0, 10.0, True) for a in members]), np.zeros(0, np.float32),
+            np.asarray(0, np.int32),
         )
         for members, v in zip(sets, y, strict=True)
     ])  # fmt: skip
@@ -208,7 +209,9 @@ def test_it_runs_where_pairs_are_read_once_in_few_channels():
 
 
 def test_members_without_a_target_are_by_themselves():
-    cards = tuple(ActionCard(n, "", "set-member", target=t) for n, t in (("a", "x"), ("b", None), ("c", "x"), ("x", None)))
+    cards = tuple(
+        ActionCard(n, "", "set-member", target=t) for n, t in (("a", "x"), ("b", None), ("c", "x"), ("x", None))
+    )
     found = targets(WorldSpec("w", "h", (Channel("y", ""),), cards))
     assert found[0] == found[2]
     assert len(set(found.tolist())) == 3

@@ -11,13 +11,17 @@ from jaxtyping import Bool, Float, Int
 
 from biowm.core.errors import BadInput
 
-_PENALTY, _STRENGTHS, _STEPS = 1.0, (1.0, 0.8, 0.6, 0.4), 40  # of guide effects; of the low-rank completion, its last kept
+_PENALTY, _STRENGTHS, _STEPS = (
+    1.0,
+    (1.0, 0.8, 0.6, 0.4),
+    40,
+)  # of guide effects; of the low-rank completion, its last kept
 _FILE = "CRISPRa_K562_{}.txt"
 
 
 @dataclass(frozen=True)
 class Map:
-    """Growth phenotypes of guides alone (replicate 1) and in pairs (both replicates), pairs of different genes alone."""
+    """Growth phenotypes of guides alone (replicate 1) and in pairs of different genes (both replicates)."""
 
     guides: tuple[str, ...]
     gene: Int[np.ndarray, " n"]

@@ -4,8 +4,8 @@
 (doi:10.1126/science.aax4438). Learned from: all singles and 5, 10 or 25 % of the pairs of genes, replicate 1.
 Scored on all other pairs of genes, replicate 2, whose agreement with replicate 1 is the ceiling.
 
-Split `active`: how many pairs of genes the trunk of pairs needs to a correlation of .940 and .945, if they are read in a
-balanced design (next the two genes that were read least) or at random; between budgets of 300, 400 ... 800.
+Split `active`: how many pairs of genes the trunk of pairs needs to a correlation of .940 and .945, if they are read in
+a balanced design (next the two genes that were read least) or at random; between budgets of 300, 400 ... 800.
 """
 
 from __future__ import annotations
@@ -88,7 +88,13 @@ class GiFewshot(Task[Problem, Prediction]):
         whole = read(catalogue.find("norman-gi", setting.data))
         shares = {"5%": SHARES["5%"]} if setting.effort == "quick" else SHARES
         draws = {"quick": 32, "default": 128, "full": 512}[setting.effort]
-        return Problem(whole, {split: some(whole, share, seed) for split, share in shares.items()}, seed, draws, setting.effort != "quick")
+        return Problem(
+            whole,
+            {split: some(whole, share, seed) for split, share in shares.items()},
+            seed,
+            draws,
+            setting.effort != "quick",
+        )
 
     def scope(self, setting: Setting) -> str:
         """Quick runs learn from 5 % alone, and design nothing."""
@@ -113,7 +119,7 @@ class GiFewshot(Task[Problem, Prediction]):
                 yield Answer(name, role, {"active": Design(found)})
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
-        """Correlation, error and coverage over all pairs not learned from, counted by pair of genes; designs by seed."""
+        """Correlation, error and coverage over pairs not learned from, counted by pair of genes; designs by seed."""
         found: dict[tuple[str, str], Tally] = {}
         for split, said in prediction.items():
             if isinstance(said, Design):
@@ -139,7 +145,7 @@ class GiFewshot(Task[Problem, Prediction]):
 
 
 def correlated(mean: Float[np.ndarray, " m"], truth: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-    """What each pair brings to the correlation: their mean is r, and their spread that of r (its influence function)."""
+    """What each pair brings to the correlation: the mean is r, and the spread that of r (its influence function)."""
     if np.ptp(mean) == 0:
         return np.zeros_like(mean)  # a constant foretells nothing
     x, y = ((v - v.mean()) / v.std() for v in (mean, truth))
@@ -184,7 +190,7 @@ def by_trunk(whole: Map, train: Bool[np.ndarray, " p"]) -> Float[np.ndarray, " p
 
 
 def _worlds(problem: Problem, train: Bool[np.ndarray, " p"], tell: Progress) -> dict[str, Said]:
-    """What the fitted worlds say of all pairs not learned from. Singles are known to all; pairs are held out by genes."""
+    """What the worlds say of all pairs not learned from. Singles are known to all; pairs are held out by genes."""
     whole, spec, paths = problem.whole, spec_of(problem.whole), learned(problem.whole, train)
     n = len(whole.guides)
     units = [*whole.guides, *(f"pair {d}" for d in whole.duo[train])]

@@ -11,7 +11,7 @@ from biowm.core.path import Path
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
 
-from ..candidate import Candidate
+from ..candidate import Candidate, Material
 from ..tracker import Frame
 from .course import courses, fit_set_frame
 from .pairs import PairTrunk
@@ -26,11 +26,15 @@ _TOGETHER = 6  # members of a set that are looked at two by two, at most
 @register("candidates", "pairs")
 def candidates() -> tuple[Candidate, ...]:
     """The Gaussian process over pairs, where two members were held together often enough and few channels are read."""
-    return (Candidate("pairs", False, lambda m: fit_pairs(m.spec, m.frame, m.paths), origins=("start",), sets=True, runs=runs),)  # fmt: skip
+
+    def fit(m: Material) -> PairTrunk:
+        return fit_pairs(m.spec, m.frame, m.paths)
+
+    return (Candidate("pairs", False, fit, origins=("start",), sets=True, runs=runs),)
 
 
 def runs(spec: WorldSpec, paths: Path) -> bool:
-    """Whether there are as many conditions of two members as members in them, at most 8 channels, and one time is read."""
+    """Whether conditions of two members are as many as these members, channels are 8 at most, and one time is read."""
     if len(spec.channels) > _CHANNELS:
         return False
     card = np.sort(np.asarray(paths.plan.card), axis=1)

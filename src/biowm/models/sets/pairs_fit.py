@@ -1,7 +1,7 @@
 """The Gaussian process over pairs: weights of its terms by marginal likelihood, exact mean and variance of every pair.
 
-Float64 throughout. The likelihood is that of some of the training rows (dense); the posterior is that of all of them, in the
-space of the features: one factorisation, however many pairs were read.
+Float64 throughout. The likelihood is that of some of the training rows (dense); the posterior is that of all of
+them, in the space of the features: one factorisation, however many pairs were read.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def low_rank(
     What two targets do together was taken for theirs alone; it is given back here, and strength is judged by whole
     pairs of targets left out.
     """
-    _, place, count = np.unique(_duo(members, pairs), return_inverse=True, return_counts=True)
+    place = np.unique(_duo(members, pairs), return_inverse=True)[1]
     own = np.bincount(place, miss) * weights.own / weights.noise
     n = len(members.single)
     every = np.stack(np.indices((n, n)), -1).reshape(-1, 2)

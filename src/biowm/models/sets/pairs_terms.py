@@ -1,10 +1,10 @@
 """What pairs are compared by: symmetrised products of two kernels between members, and the features that make them.
 
-The kernel of a term is v sym(P, Q), sym((i, j), (k, l)) = P_ik Q_jl + P_il Q_jk + P_jk Q_il + P_jl Q_ik: it does not know
-in which order two members are listed. With P = A A' and Q = B B' it is the inner product of the features
-a_i b_j' + a_j b_i'. Here A says who a member is (one column each) or what it aims at, and B is of low rank, so that a pair
-has few features that are not zero, and all of them together are as many as there are members, up to a factor: what
-is solved for does not grow with the number of pairs.
+The kernel of a term is v sym(P, Q), sym((i, j), (k, l)) = P_ik Q_jl + P_il Q_jk + P_jk Q_il + P_jl Q_ik: it does not
+know in which order two members are listed. With P = A A' and Q = B B' it is the inner product of the features
+a_i b_j' + a_j b_i'. Here A says who a member is (one column each) or what it aims at, and B is of low rank, so that a
+pair has few features that are not zero, and all of them together are as many as there are members, up to a factor:
+what is solved for does not grow with the number of pairs.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def kernel(term: Term, one: Int[np.ndarray, "p 2"], other: Int[np.ndarray, "q 2"
 
 
 def rows(found: Sequence[Term], pairs: Int[np.ndarray, "p 2"]) -> sparse.csr_array:
-    """The features of pairs [p, all widths], term after term; those of a term times its weight's root make its kernel."""
+    """The features of pairs [p, all widths], term after term; inner products of a term's are its kernel (weight 1)."""
     parts = []
     for term in found:
         left, right = (sparse.csr_array(side) for side in (term.left, term.right))
