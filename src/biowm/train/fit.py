@@ -54,8 +54,8 @@ def fit_paths(
 
     Args: `units` groups subjects that must stay together (default: each by itself); `known` are subjects (indices) that
     all learn from and that nobody is asked about: what will always be known when the world is asked; `horizons` where
-    the race and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default: the
-    mechanism and all that are registered and find enough readings to learn from); `thorough` whether those of them
+    the race and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default:
+    the mechanism and all that are registered and find enough readings to learn from); `thorough` whether those of them
     run that take long; `halves` whether to fit the two half-blends that plans are promised by;
     `progress(text, share)`. The result has no held-out rows and no cohort: `fit_study` adds them.
     Raises: ValueError where no subject has two readings.

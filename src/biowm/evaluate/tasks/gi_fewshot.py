@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from biowm.core.forecast import forecast
 from biowm.core.interval import Row, row
@@ -114,9 +114,10 @@ class GiFewshot(Task[Problem, Prediction]):
             role = "ceiling" if name == "ceiling" else "baseline" if name in _RULES else "ours"
             yield Answer(name, role, parts)
         if problem.active:
-            for name, role, design in (("random", "baseline", at_random), ("balanced", "ours", balanced)):
-                found = reached(problem.whole, design(problem.whole, problem.seed), by_trunk)
-                yield Answer(name, role, {"active": Design(found)})
+            chance: Prediction = _designed(problem, at_random(problem.whole, problem.seed))
+            yield Answer("random", "baseline", chance)
+            design: Prediction = _designed(problem, balanced(problem.whole, problem.seed))
+            yield Answer("balanced", "ours", design)
 
     def score(self, prediction: Prediction, problem: Problem) -> Mapping[tuple[str, str], Tally]:
         """Correlation, error and coverage over pairs not learned from, counted by pair of genes; designs by seed."""
@@ -212,6 +213,10 @@ def _worlds(problem: Problem, train: Bool[np.ndarray, " p"], tell: Progress) -> 
         said = as_forecast(spec, trust, draws, when, np.asarray)
         found[name] = Said(said.mean[:, 0], said.low[:, 0], said.high[:, 0])
     return found
+
+
+def _designed(problem: Problem, order: Int[np.ndarray, " d"]) -> Prediction:
+    return {"active": Design(reached(problem.whole, order, by_trunk))}
 
 
 def _unpromised(mean: Float[np.ndarray, " m"]) -> Said:

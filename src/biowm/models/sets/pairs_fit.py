@@ -111,7 +111,7 @@ def low_rank(
     place = np.unique(_duo(members, pairs), return_inverse=True)[1]
     own = np.bincount(place, miss) * weights.own / weights.noise
     n = len(members.single)
-    every = np.stack(np.indices((n, n)), -1).reshape(-1, 2)
+    every = np.argwhere(np.ones((n, n), bool))
     total, times = np.zeros((n, n)), np.zeros((n, n))
     np.add.at(total, tuple(pairs.T), miss + own[place])
     np.add.at(times, tuple(pairs.T), 1.0)
