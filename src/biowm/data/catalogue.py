@@ -104,6 +104,18 @@ SETS = (
         keep="",
     ),
     KnownSet(
+        name="norman-gi",
+        title="Growth of K562 cells with two genes switched on, 28,441 pairs of guides (Norman, Horlbeck et al.)",
+        folder="cell/norman2019_gi_fitness",
+        files="CRISPRa_K562_[rs]*.txt",
+        sha256="910323cce0ee0d9dbda9798be829341fce717b72663619e3c9fe65141ebd524c",
+        licence="LGPL-3.0 (repository)",
+        cite="doi:10.1126/science.aax4438",
+        archive=_github("thomasmaxwellnorman/Perturbseq_GI", "3b25109aeb9c0c2026bd70abd50304a0ad4e5395"),
+        inside="final_emaps/filter0",
+        keep="",
+    ),
+    KnownSet(
         name="parpi",
         title="Olaparib withdrawal schedules, 72 wells (Strobl et al.)",
         folder="tissue/parpi_schedules",

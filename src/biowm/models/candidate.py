@@ -58,13 +58,19 @@ def material(spec: WorldSpec, paths: Path, spacing: float, longest: float) -> Ma
     return Material(spec, paths, fit_frame(spec, paths, spacing), longest)
 
 
+def anywhere(spec: WorldSpec, paths: Path) -> bool:
+    """What a candidate asks of training paths that asks nothing."""
+    return True
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One entrant of the race.
 
     `least` is the number of readings, of all subjects, below which it does not run; one that is `thorough` runs only
     where time is given. `origins` are the questions it can answer: from readings spread over a history, from its first,
-    or from the start, before anything was read. One that reads `sets` runs where actions are held together.
+    or from the start, before anything was read. One that reads `sets` runs where actions are held together, and `runs`
+    says what else it must find in the training paths.
     """
 
     name: str
@@ -74,6 +80,7 @@ class Candidate:
     thorough: bool = False
     origins: tuple[Origins, ...] = ("spread", "first")
     sets: bool = False
+    runs: Callable[[WorldSpec, Path], bool] = anywhere
 
 
 def shared(candidate: Candidate) -> Candidate:

@@ -49,7 +49,8 @@ def eligible(
     """The entrants that find enough readings in the training paths to learn from; `thorough`: the slow ones too."""
     readings = int(np.isfinite(np.asarray(paths.x)[..., list(spec.targets)]).any(-1).sum())
     found = entrants(spec, declared, origins)
-    return tuple(c for c in found if c.least <= readings and (thorough or not c.thorough))
+    found = (c for c in found if c.least <= readings and (thorough or not c.thorough))
+    return tuple(c for c in found if c.runs(spec, paths))
 
 
 def spacing_of(paths: Path, targets: tuple[int, ...]) -> float:

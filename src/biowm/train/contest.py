@@ -38,7 +38,10 @@ def portion(tell: Progress, name: str, i: int, n: int) -> Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """What is fitted: the spec, stacked paths of the subjects to learn from, and the unit each belongs to."""
+    """What is fitted: the spec, stacked paths of the subjects to learn from, and the unit each belongs to.
+
+    Everybody learns from the subjects in `known` (indices), and nobody is asked about them.
+    """
 
     spec: WorldSpec
     paths: Path
@@ -46,6 +49,7 @@ class Job:
     horizons: Horizons
     spacing: float
     seed: int
+    known: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,17 +104,18 @@ def mixture(
 
 def _folds(job: Job) -> list[Int[np.ndarray, " _"]]:
     """Held-out subjects of each fold, by unit: four folds below 200 subjects, else one of a fifth (at most 400)."""
-    names = sorted(set(job.units))
+    asked = np.setdiff1d(np.arange(len(job.units)), job.known)
+    names = sorted({job.units[s] for s in asked})
     order = np.random.default_rng([job.seed, 1]).permutation(len(names))
     place = {names[u]: i for i, u in enumerate(order)}
-    rank = np.array([place[u] for u in job.units])
-    if len(job.units) < SMALL:
+    rank = np.array([place[job.units[s]] for s in asked])
+    if len(asked) < SMALL:
         k = min(FOLDS, len(names))
         if k < 2:
             raise ValueError(f"found {len(names)} subject or group, expected at least 2 to hold some out")
-        return [np.flatnonzero(rank % k == f) for f in range(k)]
-    cut = max(1, min(len(names) // 5, int(len(names) * MOST_ASKED / len(job.units))))
-    return [np.flatnonzero(rank < cut)]
+        return [asked[rank % k == f] for f in range(k)]
+    cut = max(1, min(len(names) // 5, int(len(names) * MOST_ASKED / len(asked))))
+    return [asked[rank < cut]]
 
 
 def _check_channels(job: Job, folds: list[Int[np.ndarray, " _"]]) -> None:

@@ -42,6 +42,7 @@ def fit_paths(
     *,
     seed: int = 0,
     units: Sequence[str] | None = None,
+    known: Sequence[int] = (),
     mechanism: Declared | None = None,
     candidates: Sequence[Candidate] | None = None,
     thorough: bool = False,
@@ -51,16 +52,17 @@ def fit_paths(
 ) -> Fitted:
     """Fit the default world to stacked paths of training subjects.
 
-    Args: `units` groups subjects that must stay together (default: each by itself); `horizons` where the race
-    and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default: the
-    mechanism and all that are registered and find enough readings to learn from); `thorough` whether those of them
+    Args: `units` groups subjects that must stay together (default: each by itself); `known` are subjects (indices) that
+    all learn from and that nobody is asked about: what will always be known when the world is asked; `horizons` where
+    the race and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default:
+    the mechanism and all that are registered and find enough readings to learn from); `thorough` whether those of them
     run that take long; `halves` whether to fit the two half-blends that plans are promised by;
     `progress(text, share)`. The result has no held-out rows and no cohort: `fit_study` adds them.
     Raises: ValueError where no subject has two readings.
     """
     tell = progress or silent
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
-    job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed)
+    job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed, tuple(known))
     stages = stages or Stages(None, "")
     candidates = eligible(spec, paths, mechanism, thorough, horizons.origins) if candidates is None else candidates
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
@@ -117,9 +119,10 @@ def _halves(
     order = np.random.default_rng([job.seed, 2]).permutation(len(names))
     first = {names[u] for u in order[: len(names) // 2]}
     side = np.array([u in first for u in job.units])
+    both = np.isin(np.arange(len(side)), job.known)
     chosen = [c for c in candidates if c.name in race.weights()]
     worlds = []
-    for i, mask in enumerate((side, ~side)):
+    for i, mask in enumerate((side | both, ~side | both)):
         ready = material(
             job.spec, take(job.paths, np.flatnonzero(mask)), job.spacing, job.horizons.longest(job.spacing)
         )

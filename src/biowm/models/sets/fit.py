@@ -91,6 +91,7 @@ def fit_sets(
     widths = np.array([b.width for b in blocks(design)], int)
     several = config.own and bool(np.bincount(rows.condition).max() > 1)
     condition = np.unique(rows.condition, return_inverse=True)[1]
+    condition = condition if several else np.zeros_like(condition)  # nobody departs: there is nothing to tell apart
     member = np.repeat(np.arange(len(widths)), widths)
     level = np.zeros(rows.own.shape[1], int)
     level[1:] = 1
