@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from biowm.core import units
 
-from .config import Time
+from .columns import Time
 from .tables import Table
 
 BLANKS = frozenset({"", ".", "NA", "N/A", "n/a", "na", "NaN", "nan", "NAN", "null", "NULL", "None", "NaT", "#N/A"})

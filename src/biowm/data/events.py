@@ -7,7 +7,8 @@ import pandas as pd
 from jaxtyping import Float, Int, Shaped
 
 from . import cells, values
-from .config import Action, Events, StudyConfig
+from .columns import Action
+from .config import Events, StudyConfig
 from .doses import doses, recorded
 from .faults import fault
 from .keys import closest

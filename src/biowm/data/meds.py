@@ -19,7 +19,8 @@ from biowm.core.path import CENSORED, ENDED, RUNNING, Path
 from . import doses, meds_doses, values
 from .cells import Reading
 from .codes import select
-from .config import Constant, Covariate, Measured, StudyConfig
+from .columns import Constant, Covariate, Measured
+from .config import StudyConfig
 from .faults import fault
 from .meds_events import Events, timed
 from .meds_folder import Folder

@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from . import values
-from .config import Action
+from .columns import Action
 from .doses import doses, recorded
 from .meds_events import Events
 from .meds_keys import CODE, VALUE

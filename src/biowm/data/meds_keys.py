@@ -9,7 +9,8 @@ from biowm.core import units
 from biowm.core.errors import BadInput
 
 from .codes import Codes, conversion, select
-from .config import Action, Constant, Covariate, Measured, StudyConfig
+from .columns import Action, Constant, Covariate, Measured
+from .config import StudyConfig
 
 SUBJECT, TIME, CODE, VALUE = "subject_id", "time", "code", "numeric_value"
 MICROSECOND = "us"  # the unit of time in a shard

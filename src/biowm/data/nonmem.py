@@ -16,7 +16,8 @@ from biowm.core import units
 from biowm.core.errors import BadInput
 
 from . import values
-from .config import Measured, StudyConfig
+from .columns import Measured
+from .config import StudyConfig
 from .doses import with_doses
 from .nonmem_doses import given
 from .nonmem_records import Records, label, note, said

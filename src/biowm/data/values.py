@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from . import cells
-from .config import Action, Covariate, Measured
+from .columns import Action, Covariate, Measured
 from .tables import Table
 
 _ON_LEVEL = 1e-6
