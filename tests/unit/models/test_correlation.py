@@ -70,7 +70,7 @@ def test_futures_move_together_as_the_readings_did():
     """What is left of the readings is noise of sd 1, without the subjects' own pace; steps have its correlation."""
     paths = walks()
     world = fit_mixed(TWO, fit_frame(TWO, paths, 1.0), paths, MixedConfig(("one",), "full"))
-    left = unexplained(world, paths)
+    left = unexplained(world, paths)[0].reshape(-1, 2)
     left = left[np.isfinite(left).all(1)]
     assert len(left) == 80 * 19
     np.testing.assert_allclose(np.sqrt((left**2).mean(0)), 1, atol=0.06)  # a little less: the pace is fitted to them
