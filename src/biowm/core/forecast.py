@@ -19,6 +19,7 @@ from .programs import make_room
 from .queries import Queries
 from .rollout import assimilate, at, rollout
 from .schedule import Schedule
+from .spec import WorldSpec
 from .world import Belief, Mixture, World
 
 Model = World | Endpoint
@@ -59,8 +60,9 @@ def forecast(
 
     Queries go in chunks and draws in blocks of a fixed size, so that one compiled program serves any number of them;
     subjects are filtered once a chunk and shared by their queries. The noise of a query depends on (key, subject,
-    draw, time), so that the same subject under two schedules shares it. A bolus between the times asked for is a step
-    of its own, so that it is given in its own time. `progress` is called with the share that is done.
+    draw, time), so that the same subject under two schedules shares it. Where a bolus is given or a set changes between
+    the times asked for there is a step of its own, so that either comes in its own time. `progress` is called with the
+    share that is done.
     """
     if isinstance(world, Endpoint):
         given = take(paths, queries.subject).plan if plans is None else plans
@@ -69,7 +71,7 @@ def forecast(
     if isinstance(world, Mixture):
         return _pooled(world, paths, queries, key=key, draws=draws, plans=plans, progress=progress)
     given = take(paths.plan, queries.subject) if plans is None else plans
-    steps, where = _with_boluses(queries.times, np.asarray(paths.t)[queries.subject, queries.origin], given)
+    steps, where = _with_edges(world.spec, queries.times, np.asarray(paths.t)[queries.subject, queries.origin], given)
     order = np.argsort(queries.subject, kind="stable")
     n_query, n_time = queries.times.shape
     width, n_step = len(world.spec.channels), steps.shape[1]
@@ -96,14 +98,20 @@ def forecast(
     return out
 
 
-def _with_boluses(
-    times: Float[np.ndarray, "q h"], start: Float[np.ndarray, " q"], plans: Schedule
+def _with_edges(
+    spec: WorldSpec, times: Float[np.ndarray, "q h"], start: Float[np.ndarray, " q"], plans: Schedule
 ) -> tuple[Float[np.ndarray, "q s"], Int[np.ndarray, "q h"]]:
-    """The times of every query with those of the boluses between `start` and its last, and where the asked ones are."""
+    """The times of every query with the edges between `start` and its last, and where the asked ones are.
+
+    Edges are boluses, and where members of a set come and go: a rate may be averaged over a step, a set may not.
+    """
     card, onset, stop = (np.asarray(leaf) for leaf in (plans.card, plans.onset, plans.stop))
-    between = (card >= 0) & (onset == stop) & (onset > start[:, None]) & (onset < times[:, -1:])
+    held = [a for a, c in enumerate(spec.actions) if c.kind == "set-member"]
+    edges = np.concatenate([onset, stop], axis=1)
+    is_edge = np.concatenate([(card >= 0) & (onset == stop) | np.isin(card, held), np.isin(card, held)], axis=1)
+    between = is_edge & (edges > start[:, None]) & (edges < times[:, -1:])
     most = between.sum(1).max(initial=0)
-    own = np.sort(np.where(between, onset, np.inf), axis=1)[:, :most]
+    own = np.sort(np.where(between, edges, np.inf), axis=1)[:, :most]
     steps = np.concatenate([times, np.minimum(own, times[:, -1:])], axis=1)
     order = np.argsort(steps, axis=1, kind="stable")
     return np.take_along_axis(steps, order, axis=1), np.argsort(order, axis=1, kind="stable")[:, : times.shape[1]]

@@ -83,14 +83,10 @@ def held(moments: pd.DataFrame, column: str, card: int, study: StudyConfig, tabl
     return given[given["dose"] != 0]
 
 
-def from_start(readings: pd.DataFrame, starts: Float[np.ndarray, " n"], who: Who) -> pd.DataFrame:
-    """The readings, with an empty row at the start of every subject that was not read then."""
-    first = readings.groupby("subject")["t"].min().to_numpy()
-    late = np.flatnonzero(first > starts)
-    row = pd.Series(np.arange(len(who.code))).groupby(who.code).first().to_numpy()
-    empty = pd.DataFrame({"subject": late, "t": starts[late]}, index=row[late]).reindex(columns=readings.columns)
-    whole = pd.concat([empty, readings]).astype(readings.dtypes.to_dict())
-    return whole.sort_values(MOMENT, kind="stable")
+def nothing_at(starts: Float[np.ndarray, " n"]) -> pd.DataFrame:
+    """No dose at the start of every subject: where a path begins, whether or not something was read or given then."""
+    n = len(starts)
+    return doses(-1, np.arange(n), np.zeros(n), starts, starts)
 
 
 def with_doses(readings: pd.DataFrame, given: pd.DataFrame, who: Who) -> pd.DataFrame:

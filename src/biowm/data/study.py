@@ -116,7 +116,8 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
     check(rows.readings, table, study, who)
     starts = np.minimum(rows.moments.groupby("subject")["t"].min().to_numpy(), study.given_from)
     if study.screen:
-        rows = Rows(doses.from_start(rows.readings, starts, who), rows.moments)
+        edges = pd.concat([*given, doses.nothing_at(starts)])
+        rows = Rows(doses.with_doses(rows.readings, edges, who), rows.moments)
     plans = doses.schedules(doses.joined(given), starts, study.assignment.kind == "randomised")
     traits, levels = subjects.traits(table, study, who)
     paths = assemble(rows.readings, table, study, starts, plans, traits, subjects.ends(table, study, who))

@@ -82,3 +82,9 @@ def test_members_are_written_without_a_time():
     assert [(e.card, round(e.dose, 6), e.onset, e.stop) for e in found] == [(0, 1.0, 0.0, 24.0), (1, 0.5, 0.0, 24.0)]
     with pytest.raises(BadInput, match="meki"):
         parse_do(["meki=500"], spec, 24.0)  # a concentration without its unit
+
+
+def test_a_path_has_a_row_wherever_a_member_is_given():
+    actions = {"meki": {"kind": "set-member", "unit": "uM"}, "klf1": {"kind": "set-member", "onset": 7}}
+    found = study.load(table(), {**CONFIG, "actions": actions})
+    assert [path.t.tolist() for path in found.paths] == [[0, 24], [0, 24], [0, 7, 24]]

@@ -151,3 +151,14 @@ def test_a_set_that_changes_starts_a_new_course(world):
     assert float(belief.course.since) == 2.0
     row = features(world.design, belief.course)
     assert bool(jnp.isfinite(row).all())
+
+
+def test_a_member_that_comes_between_the_times_asked_for_is_wholly_there(world):
+    late = condition((2,), np.zeros(2))
+    late.plan.onset[0] = 9.0
+    queries = Queries(np.array([0]), np.array([0]), np.full((1, 1), HOURS, np.float32))
+    found = forecast(world, stack([late]), queries, key=jax.random.key(0), draws=400)[0, :, 0].mean(0)
+    np.testing.assert_allclose(found, asked(stack([condition((2,), np.zeros(2))]), world)[0].mean(0), atol=1e-5)
+    late.plan.stop[0] = 12.0
+    gone = forecast(world, stack([late]), queries, key=jax.random.key(0), draws=400)[0, :, 0].mean(0)
+    assert np.abs(gone).max() < 0.1  # nothing is held at the end, nothing departs from the control
