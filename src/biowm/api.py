@@ -130,7 +130,7 @@ def simulate(
     subject: str | None = None,
     history: Table | None = None,
     start: float | str | None = None,
-    context: Mapping[str, str] | None = None,
+    context: Sequence[str] | None = None,
     do: Sequence[str] = (),
     against: Sequence[str] = (),
     others: Others = "observed",
@@ -141,7 +141,7 @@ def simulate(
 ) -> Futures:
     """Futures of one subject under interventions, with a calibrated joint band and the verdict on support.
 
-    Args: `context` traits of somebody new, of whom nothing was read; `do` and `against` texts such as
+    Args: `context` traits of somebody new ("line=A"), of whom nothing was read; `do` and `against` texts such as
     "cpa=200 mg/d@0:28 d", times after the last reading used; `others` what the actions not named do: as recorded after
     that reading (then held), held as they were, or zero; `horizon` such as "365 d". Factual and alternative share their
     noise, and their `contrast` holds the paired difference, the estimand, what must be assumed of assignment, overlap

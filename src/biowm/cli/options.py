@@ -31,18 +31,3 @@ From = Annotated[
 ]  # fmt: skip
 Horizon = Annotated[str, typer.Option(help="How far ahead, such as '365 d'.", show_default=False)]
 Plot = Annotated[Path | None, typer.Option(help="Write a picture: a .png or .svg file.", show_default=False)]
-
-
-def pairs(texts: list[str] | None, option: str) -> dict[str, str] | None:
-    """`name=value` texts as a dictionary; None where the option was not given. Raises BadInput naming the text."""
-    from biowm.core.errors import BadInput, place
-
-    if texts is None:
-        return None
-    found = {}
-    for text in texts:
-        name, sign, value = (part.strip() for part in text.partition("="))
-        if not (name and sign and value) or name in found:
-            raise BadInput(place(column=option, found=repr(text), expected="name=value, each name once"))
-        found[name] = value
-    return found

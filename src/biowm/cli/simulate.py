@@ -77,7 +77,6 @@ def simulate(
     from .tables import contrast_lines, futures_table, support_line
 
     fitted = api.open_fitted(artefact)
-    who = options.pairs(context, "--context")
     if on is not None:
         _predict(
             fitted,
@@ -92,11 +91,11 @@ def simulate(
         return
     with output.progress("simulate") as tell:
         futures = api.simulate(
-            fitted, subject=subject, history=history, start=start, context=who, do=do or (), against=against or (),
+            fitted, subject=subject, history=history, start=start, context=context, do=do or (), against=against or (),
             others=others, horizon=horizon, draws=draws, seed=seed, progress=tell,
         )  # fmt: skip
     if plot is not None:
-        asked = api.question(fitted, subject=subject, history=history, start=start, context=who)
+        asked = api.question(fitted, subject=subject, history=history, start=start, context=context)
         names = ("; ".join(do or ()) or others, "; ".join(against or ()))
         save(simulated(asked, futures, names), plot)
     if out is not None:

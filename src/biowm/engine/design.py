@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from biowm.core.do import parse_do
 from biowm.core.errors import BadInput, place
+from biowm.core.given import Given, parse_given
 from biowm.core.schedule import Entry
 from biowm.core.spec import WorldSpec
 from biowm.plan.course import Quantity
 from biowm.plan.grammar import read_outcome
-
-from .given import Given, parse_given
 
 LEAST_POOL, ALPHA = 1000, 0.05
 

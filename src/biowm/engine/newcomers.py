@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Float
 
 from biowm.core.errors import Abstention, BadInput
+from biowm.core.given import Given, impose
 from biowm.core.spec import WorldSpec
 from biowm.models.scale import Scale
 from biowm.safety.overlap import ENOUGH
 from biowm.train.fitted import Fitted
 
 from .cohort import even_traits
-from .given import Given
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,7 @@ def of_simulator(spec: WorldSpec, n: int, given: Sequence[Given], *, seed: int) 
     Raises: BadInput for a range, or a condition on a first reading.
     """
     traits = even_traits(spec, n, seed)
-    for one in given:
-        if one.column >= traits.shape[1] or not one.exact:
-            raise BadInput(f"--given {one.text!r}: a simulator can be given a trait, and one value of it")
-        for block in _blocks(spec):
-            if block.start <= one.column < block.stop:
-                traits[:, block] = 0.0
-        traits[:, one.column] = one.low
+    impose(traits, spec, given, "--given")
     reading = np.full((n, len(spec.channels)), np.nan, np.float32)
     return Newcomers(traits, reading, f"the prior of the simulator {spec.name}")
 
@@ -129,13 +123,8 @@ def _smoothed(
     return moved
 
 
-def _blocks(spec: WorldSpec) -> list[slice]:
-    """Where each category is in the trait vector."""
-    return [place for t, place in zip(spec.traits, spec.trait_places, strict=True) if t.kind == "category"]
-
-
 def _categories(spec: WorldSpec) -> np.ndarray:
     fixed = np.zeros(spec.trait_width + len(spec.channels), bool)
-    for block in _blocks(spec):
-        fixed[block] = True
+    for trait, at in zip(spec.traits, spec.trait_places, strict=True):
+        fixed[at] = trait.kind == "category"
     return fixed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path as File
@@ -16,6 +16,7 @@ import pandas as pd
 
 from biowm.core import units
 from biowm.core.errors import BadInput, place
+from biowm.core.given import impose, parse_given
 from biowm.core.path import Path
 from biowm.core.record import digest_arrays
 from biowm.core.schedule import schedule
@@ -47,23 +48,25 @@ def question(
     subject: str | None = None,
     history: Table | None = None,
     start: float | str | None = None,
-    context: Mapping[str, str] | None = None,
+    context: Sequence[str] | None = None,
 ) -> Question:
     """The subject of a fitted cohort, or of a new table with the study's columns; `start` is the last time used.
 
-    `context` asks for nobody in particular: a new subject with these traits, of whom nothing was read.
+    `context` asks for nobody in particular: a new subject with traits such as "line=A", of whom nothing was read.
+    A world that is asked from the start is asked about somebody new where nobody is named.
 
     `start` is a number or a date as in the study's time column, or a quantity such as "90 d" after the subject's first
     row.
     Raises: BadInput for an unknown subject, a history of several subjects, or no reading up to `start`.
     """
-    if context is not None:
-        if subject is not None or history is not None or start is not None:
+    nobody = subject is None and history is None
+    if context or (nobody and fitted.horizons.origins == "start"):
+        if not nobody or start is not None:
             raise BadInput(
                 "found --context beside --subject, --history or --from, expected it alone: it is somebody new"
             )
-        return _newcomer(fitted, context)
-    if (subject is None) == (history is None) and history is None:
+        return _newcomer(fitted, context or ())
+    if nobody:
         raise BadInput("give --subject ID, --history NEW.csv, or --context TRAIT=VALUE for somebody new")
     if history is not None:
         name, path, first = _new_history(fitted, history, subject)
@@ -88,38 +91,14 @@ def question(
     return Question(name, path, origin, float(path.t[origin]), float(first))
 
 
-def _newcomer(fitted: Fitted, context: Mapping[str, str]) -> Question:
-    """Somebody of whom nothing but the traits is known; BadInput for a trait or level that the world does not have."""
+def _newcomer(fitted: Fitted, context: Sequence[str]) -> Question:
+    """Somebody of whom nothing but the traits is known; BadInput for what is no trait, or not one value of it."""
     spec = fitted.spec
-    known = {t.name: t for t in spec.traits}
-    values = np.full(spec.trait_width, np.nan, np.float32)
-    for name, said in context.items():
-        if name not in known:
-            raise BadInput(place(column="--context", found=name, expected=f"one of {', '.join(known) or 'no traits'}"))
-        trait, at = known[name], spec.trait_places[[t.name for t in spec.traits].index(name)]
-        if trait.kind == "category":
-            if said not in trait.levels:
-                raise BadInput(
-                    place(column=f"--context {name}", found=said, expected=f"one of {', '.join(trait.levels)}")
-                )
-            values[at] = [level == said for level in trait.levels]
-        else:
-            try:
-                values[at] = units.quantity(said, trait.unit, name) if not _plain(said) else float(said)
-            except units.UnitError as error:
-                raise BadInput(f"--context {error}") from None
+    traits = np.full((1, spec.trait_width), np.nan, np.float32)
+    impose(traits, spec, parse_given(context, spec, option="--context"), "--context")
     nothing = np.full((1, len(spec.channels)), np.nan, np.float32)
-    path = Path(np.zeros(1, np.float32), nothing, schedule([]), values, np.asarray(0, np.int32))
-    name = ", ".join(f"{k}={v}" for k, v in context.items()) or "somebody new"
-    return Question(name, path, 0, 0.0, 0.0)
-
-
-def _plain(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    path = Path(np.zeros(1, np.float32), nothing, schedule([]), traits[0], np.asarray(0, np.int32))
+    return Question("; ".join(context) or "somebody new", path, 0, 0.0, 0.0)
 
 
 def inputs_of(asked: Question) -> dict[str, str]:

@@ -10,8 +10,8 @@ from tests.support.decay import Decay
 from tests.support.tiny import SPEC
 
 from biowm.core.errors import BadInput
+from biowm.core.given import Given, parse_given
 from biowm.engine.design import design
-from biowm.engine.given import Given, parse_given
 from biowm.engine.newcomers import of_simulator
 from biowm.engine.tables import write_tables
 from biowm.engine.trial import Trial, trial

@@ -73,12 +73,14 @@ def test_an_artefact_says_what_the_fit_said(fitted):
 
 def test_somebody_new_is_asked_about_by_context(fitted):
     _, again = fitted
-    ask = {"context": {"line": "A"}, "horizon": "5 d", "draws": 50}
+    ask = {"context": ["line=A"], "horizon": "5 d", "draws": 50}
     both = api.simulate(again, do=["g1=1", "g4=on"], **ask)
     assert both.times.tolist() == [5.0]
     assert both.support.verdict in ("inside", "edge")
     data = screen()
     alone = [data[(data.filter(like="g").sum(axis=1) == 1) & (data[g] == 1)]["y"].mean() for g in ("g1", "g4")]
     assert abs(both.median[0, 0] - sum(alone)) < 0.5
+    anybody = api.simulate(again, do=["g1=1"], horizon="5 d", draws=50)  # of a line that is not known
+    assert abs(anybody.median[0, 0] - alone[0]) < 0.5
     against = api.simulate(again, do=["g1=1"], against=["g4=1"], **ask)
     assert against.contrast is not None

@@ -1,4 +1,7 @@
-"""Conditions on who is drawn: `age=70 yr`, `age=60:70 yr`, `psa=4:20 ng/mL` (the first reading), `line=2`."""
+"""Conditions on who is drawn or asked about.
+
+Such as `age=70 yr`, `age=60:70 yr`, `psa=4:20 ng/mL` (the first reading) and `line=2`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from biowm.core import units
-from biowm.core.errors import BadInput, place
-from biowm.core.spec import Trait, WorldSpec
+from . import units
+from .errors import BadInput, place
+from .spec import Trait, WorldSpec
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"\s*(?P<low>{_NUMBER})\s*(?::\s*(?P<high>{_NUMBER})\s*)?(?P<unit>.*?)\s*")
@@ -40,9 +43,26 @@ class Given:
         return (own >= self.low) & (own <= self.high)
 
 
-def parse_given(texts: Sequence[str], spec: WorldSpec) -> tuple[Given, ...]:
-    """Read conditions; BadInput names the text, what was found and what was expected."""
-    return tuple(_one(text.strip(), spec) for text in texts)
+def parse_given(texts: Sequence[str], spec: WorldSpec, *, option: str = "--given") -> tuple[Given, ...]:
+    """Read conditions; BadInput names the text (given by `option`), what was found and what was expected."""
+    try:
+        return tuple(_one(text.strip(), spec) for text in texts)
+    except BadInput as error:
+        raise BadInput(f"{option} {error}") from None
+
+
+def impose(traits: Float[np.ndarray, "n s"], spec: WorldSpec, given: Sequence[Given], option: str) -> None:
+    """Give rows of trait vectors the traits that are asked for, in place.
+
+    Raises: BadInput, naming the text (given by `option`), for a range or a condition on a first reading.
+    """
+    for one in given:
+        if one.column >= spec.trait_width or not one.exact:
+            raise BadInput(f"{option} {one.text!r}: expected a trait, and one value of it")
+        for block in spec.trait_places:
+            if block.start <= one.column < block.stop:
+                traits[:, block] = 0.0
+        traits[:, one.column] = one.low
 
 
 def _one(text: str, spec: WorldSpec) -> Given:
@@ -72,7 +92,7 @@ def _range(text: str, value: str, unit: str) -> tuple[float, float]:
     try:
         factor = units.factor(match["unit"], unit) if match["unit"] else 1.0
     except units.UnitError as error:
-        raise BadInput(f"--given {text!r}: {error}") from None
+        raise BadInput(f"{text!r}: {error}") from None
     low = float(match["low"]) * factor
     high = low if match["high"] is None else float(match["high"]) * factor
     if high < low:
@@ -81,4 +101,4 @@ def _range(text: str, value: str, unit: str) -> tuple[float, float]:
 
 
 def _bad(text: str, found: str, expected: str) -> BadInput:
-    return BadInput(f"--given {text!r}: " + place(found=found, expected=expected))
+    return BadInput(f"{text!r}: " + place(found=found, expected=expected))
