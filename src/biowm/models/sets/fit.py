@@ -17,8 +17,8 @@ from biowm.core.path import Path
 from biowm.core.spec import WorldSpec
 
 from ..tracker import Frame
-from .course import courses, fit_set_frame
 from .features import Design, blocks, features, fit_design, own_features
+from .readings import Readings, readings_of
 from .trunk import SetTrunk
 
 _STEPS, _STRENGTH, _LEAST, _QUIETEST = 40, 2.0, 1e-8, 1e-4
@@ -58,32 +58,24 @@ class Rows:
         return Rows(*(getattr(self, f.name)[kept] for f in fields(self)))
 
 
-def rows_of(
-    spec: WorldSpec, frame: Frame, paths: Path, config: SetConfig, side: Float[np.ndarray, "a e"] | None = None
-) -> tuple[Design, Rows]:
-    """The design and the rows of stacked training conditions."""
-    scales = fit_set_frame(spec, paths)
-    along = courses(scales, paths, len(spec.actions))
-    x = np.asarray(paths.x)
-    b, t = np.nonzero(np.isfinite(x).any(-1))
-    here = jax.tree.map(lambda leaf: leaf[b, t], along)
-    design = fit_design(scales, np.asarray(here.dose), config.groups, side)
+def rows_of(read: Readings, config: SetConfig, side: Float[np.ndarray, "a e"] | None = None) -> tuple[Design, Rows]:
+    """The design and the rows of all readings."""
+    dose = np.asarray(read.course.dose)
+    design = fit_design(read.frame, dose, config.groups, side)
     make = jax.jit(jax.vmap(lambda c: (features(design, c), own_features(design, c))))
-    psi, own = (np.asarray(a) for a in make(here))
-    held = (np.asarray(here.dose) != 0).sum(1)
-    return design, Rows(psi, own, np.asarray(frame.scale.to_z(x[b, t])), b, held)
+    psi, own = (np.asarray(a) for a in make(read.course))
+    return design, Rows(psi, own, read.z, read.condition, (dose != 0).sum(1))
 
 
 def fit_sets(
     spec: WorldSpec, frame: Frame, paths: Path, config: SetConfig, side: Float[np.ndarray, "a e"] | None = None
 ) -> SetTrunk:
     """Fit the hierarchical additive trunk to stacked training conditions (single precision kept by scaling)."""
-    known = [c.control for c in spec.channels]
-    base, groups = np.zeros(len(known), np.float32), config.groups
-    if None not in known:
-        base = np.asarray(frame.scale.to_z(np.array(known, np.float32)[None])[0])
-        groups = tuple(g for g in groups if g != "base")
-    design, rows = rows_of(spec, frame, paths, replace(config, groups=groups), side)
+    read = readings_of(spec, frame, paths)
+    base, groups = np.zeros_like(read.control), config.groups
+    if np.isfinite(read.control).all():
+        base, groups = read.control, tuple(g for g in groups if g != "base")
+    design, rows = rows_of(read, replace(config, groups=groups), side)
     rows = replace(rows, z=rows.z - base)
     if config.most is not None:
         rows = rows.among(config.most)

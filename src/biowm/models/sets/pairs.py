@@ -19,6 +19,7 @@ from biowm.core.world import Belief, Observation, State, World
 
 from ..tracker import Frame
 from .course import Course, SetFrame, go_on, untouched
+from .readings import reading
 
 
 class PairBelief(Belief):
@@ -90,9 +91,7 @@ class PairTrunk(World):
 
     def observe(self, state: PairState) -> Observation:
         mean, sd = self._response(state.course)
-        z = mean + sd * state.place
-        low, high = self.frame.scale.to_x(z - jnp.sqrt(self.noise)), self.frame.scale.to_x(z + jnp.sqrt(self.noise))
-        return Observation(self.frame.scale.to_x(z), jnp.abs(high - low) / 2)
+        return reading(self.frame, mean + sd * state.place, self.noise)
 
     def _response(self, course: Course) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """Mean and standard deviation (of what is not known, noise left out) of the set in force."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,10 +12,10 @@ from biowm.core.spec import WorldSpec
 
 from ..candidate import Candidate, Material
 from ..tracker import Frame
-from .course import courses, fit_set_frame
 from .pairs import PairTrunk
 from .pairs_fit import learn_weights, low_rank, posterior
 from .pairs_terms import Members
+from .readings import readings_of
 
 _CHANNELS = 8  # each is a fit of its own
 _LEAST_NOISE = 1e-4
@@ -52,24 +51,17 @@ def fit_pairs(spec: WorldSpec, frame: Frame, paths: Path) -> PairTrunk:
     and the spread of the others is added to what is not known of it and of its pairs. Readings of larger sets are not
     learned from.
     """
-    scales = fit_set_frame(spec, paths)
-    x = np.asarray(paths.x)
-    b, t = np.nonzero(np.isfinite(x).any(-1))
-    given = np.asarray(jax.tree.map(lambda leaf: leaf[b, t], courses(scales, paths, len(spec.actions))).dose) != 0
-    z = np.asarray(frame.scale.to_z(x[b, t]), np.float64)
-    known = [c.control for c in spec.channels]
+    read = readings_of(spec, frame, paths)
+    given, z = np.asarray(read.course.dose) != 0, read.z.astype(np.float64)
     target = targets(spec)
     tables = []
-    for j, control in enumerate(known):
+    for j, control in enumerate(read.control.tolist()):
         seen = np.isfinite(z[:, j])
-        level = None
-        if control is not None:
-            level = float(np.asarray(frame.scale.to_z(np.array([[c or 0.0 for c in known]], np.float32)))[0, j])
-        tables.append(_channel(given[seen], z[seen, j], target, level))
+        tables.append(_channel(given[seen], z[seen, j], target, control))
     base, single, beyond, single_var, pair_var, noise = (np.stack(parts, -1) for parts in zip(*tables, strict=True))
     arrays = (base, single, beyond, single_var, pair_var, noise)
     together = int(np.clip(given.sum(1).max(), 2, _TOGETHER))
-    return PairTrunk(spec, frame.spacing, together, frame, scales, *(jnp.asarray(a, jnp.float32) for a in arrays))
+    return PairTrunk(spec, frame.spacing, together, frame, read.frame, *(jnp.asarray(a, jnp.float32) for a in arrays))
 
 
 def targets(spec: WorldSpec) -> Int[np.ndarray, " a"]:
@@ -79,12 +71,12 @@ def targets(spec: WorldSpec) -> Int[np.ndarray, " a"]:
 
 
 def _channel(
-    given: np.ndarray, z: Float[np.ndarray, " r"], target: Int[np.ndarray, " a"], control: float | None
+    given: np.ndarray, z: Float[np.ndarray, " r"], target: Int[np.ndarray, " a"], control: float
 ) -> tuple[np.ndarray, ...]:
-    """Base, singles, what pairs do beyond them, variances and noise of one channel."""
+    """Base, singles, what pairs do beyond them, variances and noise of one channel (`control` NaN: not known)."""
     count, n = given.sum(1), given.shape[1]
     alone, none, two = (count == k for k in (1, 0, 2))
-    base = control if control is not None else float(z[none].mean()) if none.any() else 0.0
+    base = control if np.isfinite(control) else float(z[none].mean()) if none.any() else 0.0
     times = given[alone].sum(0)
     read = np.flatnonzero(times)
     total = given[alone].T.astype(float) @ (z[alone] - base)

@@ -20,6 +20,7 @@ from biowm.core.world import Belief, Observation, State, World
 from ..tracker import Frame
 from .course import Course, go_on, untouched
 from .features import Design, features, own_features
+from .readings import reading
 
 
 class SetBelief(Belief):
@@ -113,8 +114,7 @@ class SetTrunk(World):
     def observe(self, state: SetState) -> Observation:
         z = features(self.design, state.course) @ state.weights
         z = self.base + z + own_features(self.design, state.course) @ state.own
-        low, high = self.frame.scale.to_x(z - jnp.sqrt(self.noise)), self.frame.scale.to_x(z + jnp.sqrt(self.noise))
-        return Observation(self.frame.scale.to_x(z), jnp.abs(high - low) / 2)
+        return reading(self.frame, z, self.noise)
 
 
 def _solved(matrix: Float[Array, "h h"], right: Float[Array, " h"]) -> Float[Array, " h"]:
