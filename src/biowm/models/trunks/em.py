@@ -236,15 +236,18 @@ def few(paths: Path) -> Path:
 
 
 def fit_mixed(
-    spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig, reach: Float[np.ndarray, " d"] | None = None
-) -> Mixed:
+    spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig, reach: Float[np.ndarray, " d"] | None = None,
+    hold: Hold | None = None,
+) -> Mixed:  # fmt: skip
     """Fit the mixed trunk to stacked training paths, read exactly; the Box-Cox power by likelihood of a few.
 
     A first fit says whether the noise fades; where it does, a second one knows it. Increments over gaps beyond `reach`
-    (spacings; default: the longest there are) are not learned from; a channel that holds does so over any gap.
+    (spacings; default: the longest there are) are not learned from; a channel that holds does so over any gap. `hold`
+    spares finding out which do, where another fit to the same readings has.
     """
     d, a = len(spec.channels), len(spec.actions)
-    hold = fit_holds(frame, paths, a) if config.holds else no_holds(d, a)
+    if hold is None:
+        hold = fit_holds(frame, paths, a) if config.holds else no_holds(d, a)
     reach = reaches(paths, frame.spacing)[0] if reach is None else reach
     reach = np.where(np.asarray(hold.on) > 0, np.inf, reach)
     world = _fit(spec, frame, hold, np.zeros(d), reach, paths, config)

@@ -69,10 +69,12 @@ def fit_reach(spec: WorldSpec, frame: Frame, paths: Path, config: MixedConfig) -
     whole = fit_mixed(spec, frame, paths, config, longest)
     if not np.any(usual < longest):
         return whole
-    bridged = fit_mixed(spec, frame, paths, config, usual)
+    bridged = fit_mixed(spec, frame, paths, config, usual, whole.hold)
     some = few(paths)
     better = np.array([_clearly(g) for g in (likelihoods(bridged, some) - likelihoods(whole, some)).T])
-    return fit_mixed(spec, frame, paths, config, np.where(better, usual, longest)) if better.any() else whole
+    if better.all() or not better.any():
+        return bridged if better.any() else whole
+    return fit_mixed(spec, frame, paths, config, np.where(better, usual, longest), whole.hold)
 
 
 def _clearly(gain: Float[np.ndarray, " n"]) -> bool:
