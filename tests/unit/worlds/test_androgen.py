@@ -22,12 +22,10 @@ from biowm.worlds.patient.androgen import (
     NOISE,
     POPULATION,
     SPEC,
-    AndrogenState,
     AndrogenWorld,
     androgen_patients,
-    carry,
-    first,
 )
+from biowm.worlds.virtual import VirtualState
 
 WORLD = AndrogenWorld()
 
@@ -46,13 +44,13 @@ def test_patients_vary_as_the_population_does_and_begin_in_balance():
     for column, (median, sd) in zip(patients.T, POPULATION.values(), strict=False):
         assert np.median(column) == pytest.approx(median, rel=0.15)
         assert np.std(np.log(column / (1 - column))) == pytest.approx(sd, rel=0.15, abs=1e-3)  # none is near 1
-    body = np.asarray(first(jnp.asarray(patients[3])))
+    body = np.asarray(WORLD.born(jnp.asarray(patients[3])))
     np.testing.assert_allclose(body, patients[3, 4] * np.array([patients[3, 3], 1, 1]), rtol=1e-6)
 
 
 def test_the_belief_is_bayes_rule_over_patients():
-    few, move = AndrogenWorld(patients=WORLD.patients[:5]), eqx.filter_jit(carry)
-    belief, bodies = few.begin(jnp.zeros(0)), [first(own) for own in few.patients]
+    few, move = AndrogenWorld(subjects=WORLD.subjects[:5]), eqx.filter_jit(WORLD.carry)
+    belief, bodies = few.begin(jnp.zeros(0)), [WORLD.born(own) for own in few.subjects]
     log = np.full(5, -np.log(5.0))
     for psa, on in ((12.0, 1.0), (5.0, 1.0), (3.0, 0.0)):
         belief = few.update(belief, jnp.asarray([psa]), jnp.ones(1, bool))
@@ -60,7 +58,7 @@ def test_the_belief_is_bayes_rule_over_patients():
         np.testing.assert_allclose(jnp.exp(belief.weight), np.exp(log) / np.exp(log).sum(), rtol=1e-3, atol=1e-6)
         given, dt = jnp.asarray([on]), jnp.float32(28.0)
         belief = few.predict(belief, given, dt)
-        bodies = [move(own, body, given, dt) for own, body in zip(few.patients, bodies, strict=True)]
+        bodies = [move(own, body, given, dt) for own, body in zip(few.subjects, bodies, strict=True)]
     np.testing.assert_allclose(belief.body, np.stack(bodies), rtol=1e-5)
 
 
@@ -87,7 +85,7 @@ def test_a_refit_finds_the_parameters_of_the_patients_that_were_simulated():
     ready = material(SPEC, cohort.paths, 28.0, 336.0)
     world = fit_mechanism(SPEC, ready.frame, cohort.paths, Androgen(), wire(Declared(Androgen()), SPEC))
     born_as = born(cohort)
-    assert isinstance(born_as, AndrogenState)
+    assert isinstance(born_as, VirtualState)
     own = np.log(np.asarray(born_as.own)[:, 0, :4])
     truth = dict(zip(POPULATION, own.T, strict=True))
     for found in estimates(world):

@@ -17,16 +17,17 @@ from biowm.core.mechanisms.engagement import CovalentEngagement, ReversibleEngag
 from biowm.core.rollout import rollout
 from biowm.core.schedule import Entry, schedule
 from biowm.core.units import UnitError
-from biowm.worlds.molecule.engagement import NOISE, SPEC, Engagement, EngagementState, covalent
+from biowm.worlds.molecule.engagement import NOISE, SPEC, Engagement, covalent
 from biowm.worlds.molecule.subjects import COVALENT, REVERSIBLE, Varied, in_mass, virtual_subjects
+from biowm.worlds.virtual import VirtualState
 
 WORLD = Engagement()
 KEY = jax.random.key(0)
 _step = eqx.filter_jit(lambda world, state, action, dt: world.step(state, action, dt, key=KEY))
 
 
-def subject(world: Engagement, k: int = 0) -> EngagementState:
-    return EngagementState(jnp.zeros(()), world.subjects[k], jnp.zeros(6).at[4].set(1.0), jnp.zeros(2))
+def subject(world: Engagement, k: int = 0) -> VirtualState:
+    return VirtualState(jnp.zeros(()), world.subjects[k], jnp.zeros(6).at[4].set(1.0), jnp.zeros(2))
 
 
 def test_equations_and_world_agree_in_units():
@@ -131,7 +132,7 @@ def test_a_batch_of_doses_runs_in_one_call_and_more_drug_frees_less_target():
     @eqx.filter_jit
     def together(world: Engagement) -> jax.Array:
         def one(dose: jax.Array, own: jax.Array) -> jax.Array:
-            state = EngagementState(jnp.zeros(()), own, jnp.zeros(6).at[4].set(1.0), jnp.zeros(2))
+            state = VirtualState(jnp.zeros(()), own, jnp.zeros(6).at[4].set(1.0), jnp.zeros(2))
             state = world.impulse(state, jnp.zeros(3).at[0].set(dose))
             return world.ports(world.step(state, jnp.zeros(3), jnp.asarray(4.0), key=KEY)).occupancy
 

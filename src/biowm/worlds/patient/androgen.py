@@ -6,21 +6,18 @@ by a factor. How patients differ is in `androgen_patients`.
 
 from __future__ import annotations
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
-from jax.scipy.stats import norm
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from biowm.core.mechanism import Mechanism, parameters, vector, with_parameters
 from biowm.core.mechanisms.androgen import Androgen
 from biowm.core.registry import register
 from biowm.core.spec import ActionCard, Channel, WorldSpec
-from biowm.core.world import Belief, Moment, Observation, State, World
+
+from ..virtual import Virtual
 
 PATIENTS = 256
 NOISE = 0.15  # sd of the logarithm of a reading about the true PSA: assumed
@@ -51,94 +48,25 @@ def androgen_patients(n: int = PATIENTS) -> Float[np.ndarray, "n p"]:
     return np.stack([*columns, FIRST_PSA[0] * np.exp(FIRST_PSA[1] * luck[:, -1])], axis=1).astype(np.float32)
 
 
-class AndrogenState(State):
-    """One patient: parameters and first PSA `own`, cells and PSA (ng/mL), and the error of a reading now (log)."""
-
-    t: Float[Array, ""]
-    own: Float[Array, " p"]
-    body: Float[Array, "3"]
-    error: Float[Array, ""]
-
-
-class AndrogenBelief(Belief):
-    """Which of k patients this is (log `weight`); of each cells, PSA and the error of a reading (`doubt`: its sd)."""
-
-    t: Float[Array, ""]
-    own: Float[Array, "k p"]
-    body: Float[Array, "k 3"]
-    weight: Float[Array, " k"]
-    error: Float[Array, " k"]
-    doubt: Float[Array, ""]
-
-
 @register("worlds", "patient/androgen")
-class AndrogenWorld(World):
+class AndrogenWorld(Virtual):
     """PSA while treatment is switched on and off.
 
-    A new subject is one of `patients`, each equally likely. Bodies follow equations, and each reading errs anew by a
+    A new subject is one of `subjects`, each equally likely. Bodies follow equations, and each reading errs anew by a
     log-normal factor of sd `noise`, so the belief is exact: Bayes' rule over patients.
     Sources: doi:10.1038/s41467-020-15424-4, doi:10.1002/cncr.21989.
     """
 
     spec: WorldSpec = eqx.field(static=True, default=SPEC)
     spacing: float = eqx.field(static=True, default=28.0)
-    noise: float = eqx.field(static=True, default=NOISE)
-    patients: Float[Array, "k p"] = eqx.field(default_factory=lambda: jnp.asarray(androgen_patients()))
+    noise: tuple[float, ...] = eqx.field(static=True, default=(NOISE,))
+    dim: tuple[float, ...] = eqx.field(static=True, default=(_DIM,))
+    steps: int = eqx.field(static=True, default=_STEPS)
+    subjects: Float[Array, "k p"] = eqx.field(default_factory=lambda: jnp.asarray(androgen_patients()))
 
-    def begin(self, traits: Float[Array, " 0"]) -> AndrogenBelief:
-        k = len(self.patients)
-        body = jax.vmap(first)(self.patients)
-        even = jnp.full(k, -math.log(k), jnp.float32)
-        return AndrogenBelief(jnp.zeros(()), self.patients, body, even, jnp.zeros(k), jnp.float32(self.noise))
+    def of(self, own: Float[Array, " p"]) -> Mechanism:
+        return with_parameters(Androgen(), dict(zip(parameters(Androgen), own, strict=False)))
 
-    def update(self, belief: AndrogenBelief, reading: Float[Array, "1"], mask: Bool[Array, "1"]) -> AndrogenBelief:
-        """Weigh the patients by how likely they are read so; a second reading at one time is the first."""
-        found = jnp.log(jnp.maximum(reading[0], _DIM)) - jnp.log(jnp.maximum(belief.body[:, 2], _DIM))
-        likely = norm.logpdf(found, belief.error, jnp.maximum(belief.doubt, 1e-3))
-        weight = belief.weight + likely
-        after = AndrogenBelief(
-            belief.t, belief.own, belief.body, weight - logsumexp(weight), found, jnp.zeros_like(belief.doubt)
-        )
-        return jax.tree.map(lambda a, b: jnp.where(mask[0], a, b), after, belief)
-
-    def predict(self, belief: AndrogenBelief, action: Float[Array, "1"], dt: Float[Array, ""]) -> AndrogenBelief:
-        body = jax.vmap(lambda own, x: carry(own, x, action, dt))(belief.own, belief.body)
-        calm, sd = jnp.zeros_like(belief.error), jnp.float32(self.noise)
-        return AndrogenBelief(belief.t + dt, belief.own, body, belief.weight, calm, sd)
-
-    def draw(self, belief: AndrogenBelief, *, key: PRNGKeyArray) -> AndrogenState:
-        who, luck = jax.random.split(key)
-        k = jax.random.categorical(who, belief.weight)
-        error = belief.error[k] + belief.doubt * jax.random.normal(luck)
-        return AndrogenState(belief.t, belief.own[k], belief.body[k], error)
-
-    def step(
-        self, state: AndrogenState, action: Float[Array, "1"], dt: Float[Array, ""], *, key: PRNGKeyArray
-    ) -> AndrogenState:
-        error = self.noise * jax.random.normal(key)
-        return AndrogenState(state.t + dt, state.own, carry(state.own, state.body, action, dt), error)
-
-    def impulse(self, state: Moment, dose: Float[Array, "1"]) -> Moment:
-        """Nothing: treatment is a switch."""
-        return state
-
-    def observe(self, state: AndrogenState) -> Observation:
-        """PSA with its error."""
-        return Observation(state.body[2:] * jnp.exp(state.error), jnp.zeros(1))
-
-
-def mechanism(own: Float[Array, " p"]) -> Mechanism:
-    """The equations with one patient's parameters."""
-    return with_parameters(Androgen(), dict(zip(parameters(Androgen), own, strict=False)))
-
-
-def first(own: Float[Array, " p"]) -> Float[Array, "3"]:
-    """Cells and PSA of a patient at time 0, in balance."""
-    return vector(mechanism(own).start(own[-1:]))
-
-
-def carry(
-    own: Float[Array, " p"], body: Float[Array, "3"], action: Float[Array, "1"], dt: Float[Array, ""]
-) -> Float[Array, "3"]:
-    """Cells and PSA after `dt` (d)."""
-    return vector(mechanism(own).flow(body, action, dt, _STEPS))
+    def born(self, own: Float[Array, " p"]) -> Float[Array, "3"]:
+        """Cells in balance with the patient's first PSA."""
+        return vector(self.of(own).start(own[-1:]))
