@@ -49,7 +49,7 @@ class Groups:
 def read(config: Filled, source: Source, say: Callable[[Repair], None]) -> Groups:
     """The conditions of a table whose keys are all filled in. Raises BadInput naming cell and column."""
     obs = source.annotations.obs
-    table = Obs(obs, source.file, say)
+    table = Obs(obs, source.file)
     if obs.index.has_duplicates:
         twice = np.flatnonzero(obs.index.duplicated())
         say(Repair("obs_names used more than once (cells are told apart by their rows)", len(twice), source.file,

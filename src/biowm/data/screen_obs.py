@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,6 @@ from .keys import closest
 from .locate import natural
 from .screen_config import Filled, Of
 from .screen_sets import Given, Grammar
-from .tables import Repair
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Obs:
 
     frame: pd.DataFrame
     file: str
-    say: Callable[[Repair], None]
 
     def column(self, name: str, key: str) -> pd.Series:
         if name not in self.frame:
@@ -95,7 +93,7 @@ def combinations(config: Filled, table: Obs, rows: Int[np.ndarray, " n"]) -> tup
     codes = np.stack([pd.factorize(frame[c], use_na_sentinel=True)[0] for c in columns], axis=1)
     _, at, combos = np.unique(codes, axis=0, return_index=True, return_inverse=True)
     same = config.control.obs == labels.obs
-    grammar = Grammar(labels.split, config.control.value if same else (), table.file, labels.obs, table.say)
+    grammar = Grammar(labels.split, config.control.value if same else (), table.file, labels.obs)
     seen = {str(word) for word in frame[config.control.obs].dropna().unique()}
     if not any(set(grammar.parts(word)) <= set(config.control.value) for word in seen):
         raise screen_sets.no_control(config.control.value, seen, table.file, config.control.obs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from biowm.core import units
@@ -13,7 +13,6 @@ from .faults import fault
 from .keys import closest
 from .locate import natural
 from .screen_config import Effect
-from .tables import Repair
 
 CONTROLS = (
     "control", "ctrl", "non-targeting", "nontargeting", "non_targeting", "ntc", "dmso", "vehicle", "untreated",
@@ -45,7 +44,6 @@ class Grammar:
     control: tuple[str, ...]
     file: str
     column: str
-    say: Callable[[Repair], None]
 
     def parts(self, label: str) -> tuple[str, ...]:
         """The words between the marks of a label."""

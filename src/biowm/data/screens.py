@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from biowm.core.record import digest
@@ -63,6 +64,11 @@ class Screen:
     def genes(self) -> tuple[str, ...]:
         """The names of the genes, in the order of the channels."""
         return tuple(channel.name for channel in self.spec.channels)
+
+    @property
+    def genes_var(self) -> pd.DataFrame:
+        """All that the table says of the genes that are read, in the order of the channels."""
+        return self.notes.var.iloc[self.cells.genes]
 
 
 def load_screen(
