@@ -82,7 +82,8 @@ class Genes(Langevin):
         self, line: Int[Array, ""], own: Float[Array, " p"], x: Float[Array, " n"], action: Float[Array, " a"]
     ) -> Float[Array, " n"]:
         events = (1 + 2 * self.burst) * self.made(line, own, x, action) + self.regulation.loss[line] * x
-        return jnp.sqrt(jnp.where(events > 0, events, 1.0)) * (events > 0)  # at none there is no slope to infinity
+        some = events > 0  # at none there is no slope to infinity
+        return jnp.where(some, jnp.sqrt(jnp.where(some, events, 1.0)), 0.0)
 
     def error(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """What the binomial capture of transcripts leaves open, and that they are whole numbers."""
@@ -102,7 +103,7 @@ class Genes(Langevin):
         raised = power / (1 + power)
         total = reg.basal + jnp.sum(reg.most * jnp.where(reg.sign > 0, raised, 1 - raised), axis=1)
         factor = jnp.where(action < 0, 1 + action, 1 + (self.fold - 1) * action)
-        return jnp.exp(own[0]) * total * jnp.ones_like(x).at[jnp.asarray(self.targets, int)].multiply(factor)
+        return jnp.exp(own[0]) * total * jnp.ones_like(x).at[jnp.asarray(self.targets, int)].set(factor)
 
 
 def genes(
@@ -128,7 +129,7 @@ def genes(
     Raises: ValueError for a target that is no gene.
     """
     names = nodes_of([*edges, *(Edge(g, g, 1) for g in alone)])
-    targets = tuple(targets or names)
+    targets = tuple(dict.fromkeys(targets or names))
     strange = [t for t in targets if t not in names]
     if strange:
         raise ValueError(f"targets {', '.join(strange)}, expected genes among {', '.join(names)}")
