@@ -26,7 +26,7 @@ from biowm.core.spec import WorldSpec
 from biowm.core.units import UnitError, factor
 from biowm.core.world import Belief, Moment, Observation, State
 
-from .open import Open
+from .open import Open, strides
 
 Parts = TypeVar("Parts", tuple[State, ...], tuple[Belief, ...])
 
@@ -119,6 +119,10 @@ class Coupled(Open):
 
         return CoupledBelief(belief.t + dt, jax.vmap(one)(belief.parts), belief.weight)
 
+    def strides(self, belief: Belief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        """No stride much longer than `spacing`, for which the exchanges are enough."""
+        return strides(dt, self.spacing)
+
     def draw(self, belief: CoupledBelief, *, key: PRNGKeyArray) -> CoupledState:
         key, which = jax.random.split(key)
         j = jax.random.categorical(which, belief.weight)
@@ -164,9 +168,10 @@ class Coupled(Open):
         return jnp.concatenate([p.world.shown(own) for p, own in zip(self.parts, moment.parts, strict=True)])
 
     def apart(self, belief: CoupledBelief) -> tuple[CoupledBelief, Float[Array, " j"]]:
-        j = len(belief.weight)
-        parts = jax.tree.map(lambda leaf: leaf[:, None], belief.parts)
-        return CoupledBelief(jnp.broadcast_to(belief.t, (j,)), parts, jnp.zeros((j, 1))), belief.weight
+        def alone(parts: tuple[Belief, ...]) -> CoupledBelief:
+            return CoupledBelief(belief.t, jax.tree.map(lambda leaf: leaf[None], parts), jnp.zeros(1))
+
+        return jax.vmap(alone)(belief.parts), belief.weight
 
     def evidence(self, belief: CoupledBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> Float[Array, ""]:
         return logsumexp(belief.weight + self._likely(belief, reading, mask)) - logsumexp(belief.weight)
@@ -233,7 +238,7 @@ def couple(
 
     `subjects` wholes are made of the parts' own subjects, each of whom comes up as evenly as numbers allow.
     Raises: ValueError for a part, outlet or action that is not there, names that come twice and an action that is driven
-    twice; UnitError naming the joint where the unit of an outlet cannot be that of the action it drives.
+    twice, and for a part whose steps would be longer than its spacing; UnitError naming the joint where the unit of an outlet cannot be that of the action it drives.
     """
     wires = tuple(_wire(parts, joint) for joint in joints)
     driven = [(w.target, w.action) for w in wires]
@@ -244,6 +249,14 @@ def couple(
         tuple(a for a in range(len(spec.actions)) if (i, a) not in driven) for i, spec in enumerate(specs)
     )
     clock = specs[0].clock
+    clocks = tuple(factor(clock, spec.clock) for spec in specs)
+    for part, to in zip(parts, clocks, strict=True):
+        own, unit = spacing * to / (exchanges * part.steps), part.world.spec.clock
+        if own > 1.001 * part.world.spacing:
+            raise ValueError(
+                f"part {part.name}: found steps of {own:g} {unit}, expected at most {part.world.spacing:g} {unit}: "
+                "more exchanges, or more steps in each"
+            )
     rng = np.random.default_rng([seed, 5])
     counts = [eqx.filter_eval_shape(_hypotheses, part.world).shape[0] for part in parts]
     who = np.stack([rng.permutation(np.resize(rng.permutation(k), subjects)) for k in counts], axis=1)
@@ -260,7 +273,7 @@ def couple(
         ),
         spacing=spacing,
         exchanges=exchanges,
-        clocks=tuple(factor(clock, spec.clock) for spec in specs),
+        clocks=clocks,
         free=free,
         outlets=tuple(outlet for part in parts for outlet in part.world.outlets),
     )

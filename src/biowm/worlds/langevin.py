@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from biowm.core.mechanism import runge_kutta
 from biowm.core.world import Belief, Moment, Observation, State
 
-from .open import Open
+from .open import Open, strides
 
 _NEVER = -1e6  # the log weight of a subject of another line: finite, so that nothing becomes NaN
 _LEAST = 1e-12  # variance of a state
@@ -114,6 +114,10 @@ class Langevin(Open):
         )
         return LangevinBelief(belief.t + dt, belief.line, belief.own, mean, cov, belief.weight)
 
+    def strides(self, belief: Belief, dt: Float[Array, ""]) -> Int[Array, ""]:
+        """No stride much longer than `spacing`, for which `steps` are enough."""
+        return strides(dt, self.spacing)
+
     def draw(self, belief: LangevinBelief, *, key: PRNGKeyArray) -> LangevinState:
         who, luck = jax.random.split(key)
         k = jax.random.categorical(who, belief.weight)
@@ -151,9 +155,11 @@ class Langevin(Open):
         return moment.x
 
     def apart(self, belief: LangevinBelief) -> tuple[LangevinBelief, Float[Array, " k"]]:
-        b, k = belief, len(belief.weight)
-        each = (b.line[:, None], b.own[:, None], b.mean[:, None], b.cov[:, None], jnp.zeros((k, 1)))
-        return LangevinBelief(jnp.broadcast_to(b.t, (k,)), *each), b.weight
+        def alone(*who: Array) -> LangevinBelief:
+            line, own, mean, cov = (leaf[None] for leaf in who)
+            return LangevinBelief(belief.t, line, own, mean, cov, jnp.zeros(1))
+
+        return jax.vmap(alone)(belief.line, belief.own, belief.mean, belief.cov), belief.weight
 
     def evidence(
         self, belief: LangevinBelief, reading: Float[Array, " s"], mask: Bool[Array, " s"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from biowm.core.world import Belief, State, World
 
@@ -30,3 +31,8 @@ class Open(World):
     @abstractmethod
     def evidence(self, belief: Belief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> Float[Array, ""]:
         """How likely a belief holds a reading: the log density, up to what is the same for every hypothesis."""
+
+
+def strides(dt: Float[Array, ""], spacing: float) -> Int[Array, ""]:
+    """In how many parts of about `spacing` or less to go over `dt`."""
+    return jnp.maximum(jnp.ceil(dt / spacing - 1e-3), 1.0).astype(jnp.int32)

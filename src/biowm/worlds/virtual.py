@@ -118,10 +118,10 @@ class Virtual(Open):
         return self.outlet(moment.own, moment.body)
 
     def apart(self, belief: VirtualBelief) -> tuple[VirtualBelief, Float[Array, " k"]]:
-        b, k = belief, len(belief.weight)
-        t, doubt = jnp.broadcast_to(b.t, (k,)), jnp.broadcast_to(b.doubt, (k, len(b.doubt)))
-        each = (b.own[:, None], b.body[:, None], jnp.zeros((k, 1)), b.error[:, None])
-        return VirtualBelief(t, *each, doubt), b.weight
+        def alone(own: Float[Array, " p"], body: Float[Array, " s"], error: Float[Array, " d"]) -> VirtualBelief:
+            return VirtualBelief(belief.t, own[None], body[None], jnp.zeros(1), error[None], belief.doubt)
+
+        return jax.vmap(alone)(belief.own, belief.body, belief.error), belief.weight
 
     def evidence(
         self, belief: VirtualBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]

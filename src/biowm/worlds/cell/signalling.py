@@ -21,6 +21,7 @@ from biowm.core.registry import register
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 
 from ..langevin import Langevin
+from ..open import strides
 from .network import Network, network, slope
 from .topology import GROWTH, Edge, nodes_of
 
@@ -30,7 +31,8 @@ BETWEEN_LINES, BETWEEN_DISHES = 0.6, 0.15  # sd of log parameters: assumed
 READING = 0.03  # sd of a reading: assumed
 WANDER = 0.06  # sd of the log odds of an activity after one minute: assumed
 RATE = 0.08  # 1/min: phosphorylation follows within ten minutes or so, as in HPN-DREAM (doi:10.1038/nmeth.3773)
-_STEPS = 4
+SPACING = 15.0  # min
+_STABLE = 1.5  # rate x step of the solver for squares, which move at twice the rate of what they are squares of
 
 
 class Signalling(Langevin):
@@ -48,8 +50,8 @@ class Signalling(Langevin):
     line: Int[Array, " k"]
     spec: WorldSpec = eqx.field(static=True)
     outlets: tuple[tuple[str, str], ...] = eqx.field(static=True)
-    spacing: float = eqx.field(static=True, default=15.0)
-    steps: int = eqx.field(static=True, default=_STEPS)
+    steps: int = eqx.field(static=True)
+    spacing: float = eqx.field(static=True, default=SPACING)
     settling: float = eqx.field(static=True, default=600.0)
     low: float = eqx.field(static=True, default=0.0)
     high: float = eqx.field(static=True, default=1.0)
@@ -110,7 +112,9 @@ def signalling(
     cards = [ActionCard(s, "", "set-member", 0.0, 1.0, ", ".join(r), effect="up") for s, r in receptors.items()]
     cards += [ActionCard(i, "", "set-member", 0.0, 1.0, ", ".join(h), effect="down") for i, h in inhibitors.items()]
     luck = np.random.default_rng([seed, 1]).standard_normal((len(lines) * dishes, 2 * len(nodes)))
+    fastest = float(max(net.rate.max() for net in nets)) * float(np.exp(between_dishes * luck[:, : len(nodes)]).max())
     return Signalling(
+        steps=max(2, int(np.ceil(2 * fastest * SPACING / _STABLE))),
         networks=jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets),
         target=jnp.asarray([[float(n in held) for n in nodes] for held in inhibitors.values()]).reshape(-1, len(nodes)),
         own=jnp.asarray(between_dishes * luck, jnp.float32),
@@ -153,15 +157,19 @@ def true_course(
     net = world.dish(line, own)
     stimuli = len(dose) - len(world.target)
 
-    def go(x: Float[Array, " n"], given: Float[Array, " a"], dt: Float[Array, ""], steps: int) -> Float[Array, " n"]:
+    def go(x: Float[Array, " n"], given: Float[Array, " a"], dt: Float[Array, ""]) -> Float[Array, " n"]:
         held = 1 - jnp.prod(1 - world.target * given[stimuli:, None], axis=0) * (1 - without)
-        return runge_kutta(lambda y: slope(net, y, given[:stimuli], held), x, dt, steps)
+        parts = strides(dt, world.spacing)
 
-    pieces = max(1, round(world.settling / world.spacing)) * world.steps
-    settled = go(world.first(line, own), jnp.zeros_like(dose), jnp.asarray(world.settling), pieces)
+        def stride(_: Int[Array, ""], y: Float[Array, " n"]) -> Float[Array, " n"]:
+            return runge_kutta(lambda z: slope(net, z, given[:stimuli], held), y, dt / parts, 4 * world.steps)
+
+        return jax.lax.fori_loop(0, parts, stride, x)
+
+    settled = go(world.first(line, own), jnp.zeros_like(dose), jnp.asarray(world.settling))
 
     def body(x: Float[Array, " n"], dt: Float[Array, ""]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        after = go(x, dose, dt, 64)
+        after = go(x, dose, dt)
         return after, after
 
     return jax.lax.scan(body, settled, jnp.diff(times, prepend=0.0))[1]

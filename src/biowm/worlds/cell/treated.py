@@ -18,6 +18,6 @@ def treated() -> Coupled:
 
     Sources: doi:10.1021/acschemneuro.7b00185, doi:10.1186/1752-0509-6-133.
     """
-    drug, cells = Part("drug", Engagement(steps=4)), Part("cells", growth_signalling())
+    drug, cells = Part("drug", Engagement(steps=4)), Part("cells", growth_signalling(), steps=2)
     joint = Joint("drug", "occupancy", "cells", "MEKi")
     return couple("cell/treated", (drug, cells), (joint,), spacing=2.0, exchanges=4)
