@@ -43,6 +43,7 @@ from biowm.evaluate.reports.examples import examples
 from biowm.evaluate.reports.folder import write_reports
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
+from biowm.plan.conditions import Predicted, predict_conditions
 from biowm.plan.goals import Limit, parse_goal, parse_limit
 from biowm.plan.plans import Ground, plan_crossfit
 from biowm.plan.predictions import predictions
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Question", "bench", "certify", "cohort", "fit", "load", "open_fitted", "plan", "question", "save_fitted",
-    "simulate", "write_futures",
+    "simulate", "simulate_conditions", "write_futures",
 ]  # fmt: skip
 
 
@@ -236,6 +237,24 @@ def predict(
         fitted, history, labels, horizon=horizon_of(fitted.spec, horizon), draws=draws, seed=seed,
         progress=lambda share: progress("predictions", share),
     )  # fmt: skip
+
+
+def simulate_conditions(
+    fitted: Fitted,
+    conditions: str | File,
+    out: str | File,
+    *,
+    cells: int = 100,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Predicted:
+    """Write `cells` of every condition in a table as AnnData, beside measured control cells; see `plan.conditions`.
+
+    Raises: BadInput for what cannot be read, naming row and column.
+    """
+    return predict_conditions(
+        fitted, conditions, out, cells=cells, seed=seed, progress=lambda share: progress("cells", share)
+    )
 
 
 def write_futures(fitted: Fitted, asked: Question, futures: Futures, out: str | File) -> None:
