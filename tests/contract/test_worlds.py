@@ -29,7 +29,10 @@ def _case(name: str) -> Case:
 
 
 # Learned beliefs differ in what they hold; the quick suite tries one of them, the slow one all.
-SLOW = ("mechanism", "knn", "smooth", "recurrent", "patient/androgen", "patient/glucose", "molecule/engagement")
+SLOW = (
+    "mechanism", "knn", "smooth", "recurrent", "patient/androgen", "patient/glucose", "molecule/engagement",
+    "cell/signalling", "cell/genes", "cell/treated",
+)  # fmt: skip
 
 
 @pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in sorted(WORLDS)])

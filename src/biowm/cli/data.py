@@ -96,3 +96,41 @@ def check(study: options.StudyFile, data: options.Data = None, seed: options.See
         loaded = load(study, data=data, progress=tell)
     told = describe(loaded, seed) if isinstance(loaded, Study) else describe_screen(loaded)
     output.console().print(told, markup=False, soft_wrap=True)
+
+
+@app.command("growth-rates")
+def growth_rates(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE.csv", help="A row a well, with counts of cells.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The CSV of metrics to write.", show_default=False)],
+    unit: Annotated[str, typer.Option(help="Unit of concentrations and GR50 that are written.")] = "umol/L",
+    plot: options.Plot = None,
+) -> None:
+    """Growth rate inhibition of every cell line and drug: GR50, GRmax, GR_AOC and the slope h of the curve.
+
+    What a drug does to how fast cells divide, whatever that speed is (doi:10.1038/nmeth.3853); a curve that is no better
+    than a flat line is called flat. Columns: cell_line, drug, concentration, unit (of the concentration), cell_count,
+    cell_count__time0 (at the start) and cell_count__ctrl (at the end, without drug).
+
+    \b
+    biowm data growth-rates wells.csv --out gr.csv
+    biowm data growth-rates wells.csv --out gr.csv --unit nmol/L --plot curves.png
+    """
+    from rich.table import Table
+
+    from biowm.evaluate.growth_rates import write_growth_rates
+
+    found = write_growth_rates(table, out, unit=unit)
+    shown = Table("cell line", "drug", "fit", f"GR50 ({unit})", "GRmax", "GR_AOC", "h")
+    for row in found.metrics.to_dict("records"):
+        numbers = [f"{row[name]:.3g}" for name in ("gr50", "gr_max", "gr_aoc", "hill")]
+        shown.add_row(row["cell_line"], row["drug"], row["fit"], *numbers)
+    if plot is not None:
+        from biowm.evaluate.reports.growth_rates import growth_rate_figure
+
+        from .pictures import save
+
+        save(growth_rate_figure(found), plot)
+    output.show(shown)
+    output.note(f"written to {out}" + ("" if plot is None else f" and {plot}"))

@@ -6,7 +6,7 @@ The table of counts is tidy, a row a well: `cell_line`, `drug`, `concentration`,
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,20 @@ COUNTS = ("cell_count", "cell_count__time0", "cell_count__ctrl")
 COLUMNS = (*GROUP, "concentration", "unit", *COUNTS)
 
 
-def growth_rate_table(table: pd.DataFrame, *, unit: str = "umol/L", file: str | None = None) -> pd.DataFrame:
-    """Metrics of every cell line and drug; concentrations and GR50 in `unit`.
+@dataclass(frozen=True, eq=False)
+class GrowthRates:
+    """`metrics`: a row for each pair of cell line and drug; `readings`: GR of every well, concentrations in `unit`."""
 
-    Rows are numbered as lines of a file whose first line is its header. Returns a row for each pair, in the order of
-    the table, with the fields of `GrowthRateFit` (doi:10.1038/nmeth.3853).
+    metrics: pd.DataFrame
+    readings: pd.DataFrame
+    unit: str
+
+
+def growth_rates(table: pd.DataFrame, *, unit: str = "umol/L", file: str | None = None) -> GrowthRates:
+    """Metrics of every cell line and drug, and GR of every well; concentrations and GR50 in `unit`.
+
+    Rows are numbered as lines of a file whose first line is its header. Metrics are those of `GrowthRateFit`, in the order
+    of the table (doi:10.1038/nmeth.3853).
     Raises: BadInput naming file, row and column, what was found and what was expected.
     """
     missing = [c for c in COLUMNS if c not in table.columns]
@@ -58,20 +67,42 @@ def growth_rate_table(table: pd.DataFrame, *, unit: str = "umol/L", file: str | 
                 f"{place(file=file, row=row, column=' and '.join(GROUP))}: {', '.join(key)}: {error}"
             ) from None
         rows.append({**dict(zip(GROUP, key, strict=True)), "unit": unit, **asdict(metrics)})
-    return pd.DataFrame(rows)
+    readings = pd.DataFrame({**{c: names[c] for c in GROUP}, "concentration": concentration, "gr": gr})
+    return GrowthRates(pd.DataFrame(rows), readings, unit)
 
 
-def write_growth_rates(counts: Path, out: Path, *, unit: str = "umol/L") -> pd.DataFrame:
-    """Read a CSV of counts, write the CSV of metrics, and return them.
+def growth_rate_table(table: pd.DataFrame, *, unit: str = "umol/L", file: str | None = None) -> pd.DataFrame:
+    """The metrics of `growth_rates` alone."""
+    return growth_rates(table, unit=unit, file=file).metrics
 
-    Raises: BadInput as `growth_rate_table`, and where there is no such file.
+
+def read_growth_rates(counts: Path, *, unit: str = "umol/L") -> GrowthRates:
+    """`growth_rates` of a CSV of counts.
+
+    Raises: BadInput as `growth_rates`, where there is no such file or it is no table, and for a unit that is none.
     """
     if not counts.is_file():
         raise BadInput(place(file=counts, found="no such file", expected="a CSV of counts"))
-    table = pd.read_csv(counts, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    metrics = growth_rate_table(table, unit=unit, file=str(counts))
-    metrics.to_csv(out, index=False)
-    return metrics
+    try:
+        factor(unit, unit)
+    except UnitError as error:
+        raise BadInput(f"{place(column='--unit', expected='a unit of concentration')}: {error}") from None
+    try:
+        table = pd.read_csv(counts, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise BadInput(f"{place(file=counts, expected='a CSV of counts')}: {error}") from None
+    return growth_rates(table, unit=unit, file=str(counts))
+
+
+def write_growth_rates(counts: Path, out: Path, *, unit: str = "umol/L") -> GrowthRates:
+    """Read a CSV of counts, write the CSV of metrics, and return all.
+
+    Raises: BadInput as `read_growth_rates`.
+    """
+    found = read_growth_rates(counts, unit=unit)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    found.metrics.to_csv(out, index=False)
+    return found
 
 
 def _numbers(values: pd.Series, column: str, file: str | None) -> np.ndarray:

@@ -76,6 +76,10 @@ class Langevin(Open):
         """Standard deviation of the change of each state per square root of the clock's unit."""
 
     @abstractmethod
+    def decay(self, line: Int[Array, ""], own: Float[Array, " p"]) -> Float[Array, " s"]:
+        """The rate at which each state goes to where it is driven, per unit of the clock (above 0)."""
+
+    @abstractmethod
     def error(self, x: Float[Array, " s"]) -> Float[Array, " s"]:
         """Standard deviation of a reading of each state."""
 
@@ -128,14 +132,16 @@ class Langevin(Open):
     def step(
         self, state: LangevinState, action: Float[Array, " a"], dt: Float[Array, ""], *, key: PRNGKeyArray
     ) -> LangevinState:
-        """Half of the noise, the mean course, the other half: an error of second order in the step also of the spread."""
+        """Half of the noise, the mean course, the other half: exact for noise of a state that decays to a constant."""
         h = dt / self.steps
         who = (state.line, state.own)
+        lost = self.decay(*who) * h
+        size = jnp.sqrt(h / 2 * jnp.where(lost > 0, jnp.tanh(lost) / jnp.where(lost > 0, lost, 1.0), 1.0))
 
         def body(x: Float[Array, " s"], luck: Float[Array, "2 s"]) -> tuple[Float[Array, " s"], None]:
-            x = self.within(x + self.spread(*who, x, action) * jnp.sqrt(h / 2) * luck[0])
+            x = self.within(x + self.spread(*who, x, action) * size * luck[0])
             x = self.within(runge_kutta(lambda y: self.drift(*who, y, action), x, h, 1))
-            return self.within(x + self.spread(*who, x, action) * jnp.sqrt(h / 2) * luck[1]), None
+            return self.within(x + self.spread(*who, x, action) * size * luck[1]), None
 
         luck = jax.random.normal(key, (self.steps, 2, len(state.x)))
         return LangevinState(state.t + dt, *who, jax.lax.scan(body, state.x, luck)[0])

@@ -29,7 +29,7 @@ def counts() -> pd.DataFrame:
 
 def test_every_pair_is_found_again_in_the_unit_that_is_asked(tmp_path: Path):
     counts().to_csv(tmp_path / "counts.csv", index=False)
-    found = write_growth_rates(tmp_path / "counts.csv", tmp_path / "gr.csv", unit="nmol/L")
+    found = write_growth_rates(tmp_path / "counts.csv", tmp_path / "gr.csv", unit="nmol/L").metrics
     assert list(zip(found["cell_line"], found["drug"], strict=True)) == list(TRUTH)
     truth = np.array(list(TRUTH.values())) * [1.0, 1e3, 1.0]
     np.testing.assert_allclose(found[["gr_inf", "gec50", "hill"]].to_numpy(), truth, rtol=1e-3)

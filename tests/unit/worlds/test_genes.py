@@ -37,6 +37,7 @@ def test_births_and_deaths_have_the_mean_and_the_variance_that_theory_gives(burs
     np.testing.assert_allclose(belief.cov[0], 50 * (1 + burst) * np.eye(2), rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_size_of_a_cell_is_shared_by_its_genes():
     """Var = m + (m sd)^2 or so, and the second part is the covariance."""
     world = alone(size=0.3)
@@ -60,6 +61,7 @@ def test_changed_genes_do_what_their_dose_says():
     assert out[:, 1].mean() == pytest.approx(50.0, abs=4 * np.sqrt(50 / 400))
 
 
+@pytest.mark.slow
 def test_a_regulator_raises_or_lowers_its_target_as_hills_function_says():
     for sign in (1, -1):
         world = genes((Edge("R", "T", sign),), lines=("A",), level=200.0, between_genes=0.0, size=0.0, sizes=1)

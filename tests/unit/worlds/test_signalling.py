@@ -86,6 +86,7 @@ def test_names_carry_the_parameters_however_they_are_ordered():
     np.testing.assert_allclose(moved, slope(one, x, jnp.ones(1), held)[order], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_activities_stay_between_none_and_all_under_the_strongest_doses():
     world = growth_signalling()
     plan = schedule([Entry(a, 1.0, 0.0, 600.0) for a in range(5)])
@@ -123,6 +124,7 @@ def test_a_reading_is_weighed_against_the_noise_as_kalman_says():
     np.testing.assert_allclose(after.cov[0], var - jnp.outer(gain, var[0]), rtol=1e-3, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_line_is_known_from_its_trait_and_found_from_readings():
     world = growth_signalling()
     told = world.begin(jnp.eye(3)[1])

@@ -85,6 +85,9 @@ class Genes(Langevin):
         some = events > 0  # at none there is no slope to infinity
         return jnp.where(some, jnp.sqrt(jnp.where(some, events, 1.0)), 0.0)
 
+    def decay(self, line: Int[Array, ""], own: Float[Array, " p"]) -> Float[Array, " n"]:
+        return self.regulation.loss[line]
+
     def error(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """What the binomial capture of transcripts leaves open, and that they are whole numbers."""
         return jnp.sqrt(jnp.maximum(x, 0.0) * (1 - self.capture) / self.capture + 0.25)

@@ -70,6 +70,9 @@ class Signalling(Langevin):
     ) -> Float[Array, " n"]:
         return self.wander * x * (1 - x)
 
+    def decay(self, line: Int[Array, ""], own: Float[Array, " p"]) -> Float[Array, " n"]:
+        return self.dish(line, own).rate
+
     def error(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         return jnp.full_like(x, self.reading)
 
@@ -162,7 +165,7 @@ def true_course(
         parts = strides(dt, world.spacing)
 
         def stride(_: Int[Array, ""], y: Float[Array, " n"]) -> Float[Array, " n"]:
-            return runge_kutta(lambda z: slope(net, z, given[:stimuli], held), y, dt / parts, 4 * world.steps)
+            return runge_kutta(lambda z: slope(net, z, given[:stimuli], held), y, dt / parts.astype(dt.dtype), 4 * world.steps)
 
         return jax.lax.fori_loop(0, parts, stride, x)
 
