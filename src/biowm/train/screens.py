@@ -17,7 +17,7 @@ from biowm.core.record import Record, digest_arrays
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import Channel, WorldSpec
 from biowm.data.screens import Screen
-from biowm.models.cells.decoder import CellEncoder
+from biowm.models.cells.decoder import CellEncoder, encoded
 from biowm.models.cells.pool import CellPool
 from biowm.models.cells.reading import TOTAL, counts_of, read_cells
 
@@ -44,14 +44,14 @@ def fit_screen(
 ) -> Fitted:  # fmt: skip
     """Fit the default world to the training conditions of a screen; its test conditions are not learned from.
 
-    A fifth of the control cells is kept apart: responses of held-out conditions are measured from them, so that no
-    prediction shares its controls with the truth. Raises: ValueError where there is too little to learn from.
+    Where conditions are held out, a fifth of the control cells is kept apart: their responses are measured from it, so
+    that no prediction shares its controls with the truth. Raises: ValueError where there is too little to learn from.
     """
     tell = progress or silent
     split = split_conditions(screen, seed)
     learned = split != "test"
-    part = parts_of(screen, seed)
-    sums = sum_cells(screen, np.ones(len(screen.of), bool), seed, lambda share: tell("cells, sums", 0.25 * share))
+    part = parts_of(screen, seed, bool((~learned).any()))
+    sums = sum_cells(screen, part, learned, seed, lambda share: tell("cells, sums", 0.25 * share))
     known, control = _only(sums, learned), screen.control
     traits, context = np.unique(np.nan_to_num(screen.traits), axis=0, return_inverse=True)
     offset = offsets(known, control, context)
@@ -191,7 +191,7 @@ def _pool(
     x = counts_of(read) if known.counted else read.log1p
     size = np.where(np.isfinite(read.size), read.size, TOTAL)
     batch = jnp.asarray(screen.batch[rows], jnp.int32)
-    z = encoder(jnp.asarray(read.log1p), batch)
+    z = jnp.asarray(encoded(encoder, read.log1p, screen.batch[rows]))
     return CellPool(
         x=jnp.asarray(x, jnp.float32), z=z, size=jnp.asarray(size, jnp.float32), batch=batch,
         of=jnp.asarray(of, jnp.int32), dose=jnp.asarray(screen.dose[groups], jnp.float32),
@@ -214,7 +214,7 @@ def _clouds(
     latent = np.empty((len(index), encoder.basis.shape[1]), np.float32)
     for part in np.array_split(np.arange(len(index)), max(1, len(index) // 2048)):
         read = read_cells(screen.cells.rows(index[part]), screen.kind)
-        latent[part] = encoder(jnp.asarray(read.log1p), jnp.asarray(screen.batch[index[part]], jnp.int32))
+        latent[part] = encoded(encoder, read.log1p, screen.batch[index[part]])
     most = max(len(t) for t in taken)
     cells = np.zeros((len(rows), most, latent.shape[1]), np.float32)
     weight = np.zeros((len(rows), most), np.float32)

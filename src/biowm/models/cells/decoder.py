@@ -2,7 +2,7 @@
 
 Encoder: the projection of log1p readings, freed of the batch's offset, on the directions that are kept. Decoders are
 generalised linear in the latent cell: the batch and the total are contexts of the observation and nowhere else, so that
-a cell that is said to be of another batch is another reading of the same state. doi:10.1038/s41592-018-0229-2 (the
+a cell that is said to be of another batch is another reading of the same state. All functions are of one cell. doi:10.1038/s41592-018-0229-2 (the
 model of counts), doi:10.1186/s13059-019-1861-6 (a generalised linear one).
 """
 
@@ -13,6 +13,7 @@ from abc import abstractmethod
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from biowm.core.registry import register
@@ -26,8 +27,20 @@ class CellEncoder(eqx.Module):
     basis: Float[Array, "g k"]
     offset: Float[Array, "b g"]
 
-    def __call__(self, log1p: Float[Array, "*n g"], batch: Int[Array, "*n"]) -> Float[Array, "*n k"]:
+    def __call__(self, log1p: Float[Array, " g"], batch: Int[Array, ""]) -> Float[Array, " k"]:
         return (log1p - self.centre - self.offset[batch]) @ self.basis
+
+
+def encoded(
+    encoder: CellEncoder, log1p: Float[np.ndarray, "n g"], batch: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n k"]:
+    """Many cells, encoded."""
+    return np.asarray(_encoded(encoder, jnp.asarray(log1p, jnp.float32), jnp.asarray(batch, jnp.int32)))
+
+
+@eqx.filter_jit
+def _encoded(encoder: CellEncoder, log1p: Array, batch: Array) -> Array:
+    return jax.vmap(encoder)(log1p, batch)
 
 
 class CellDecoder(eqx.Module):
@@ -38,19 +51,19 @@ class CellDecoder(eqx.Module):
     spread: eqx.AbstractVar[Float[Array, " g"]]
 
     @abstractmethod
-    def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:
+    def mean(self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]) -> Float[Array, " g"]:
         """Expected reading: counts, or log1p values."""
 
     @abstractmethod
     def log_prob(
-        self, x: Float[Array, "*n g"], z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]
-    ) -> Float[Array, "*n g"]:
+        self, x: Float[Array, " g"], z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]
+    ) -> Float[Array, " g"]:
         """Log probability of each gene's reading."""
 
     @abstractmethod
     def sample(
-        self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"], *, key: PRNGKeyArray
-    ) -> Float[Array, "*n g"]:
+        self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Float[Array, " g"]:
         """One reading of every gene."""
 
 
@@ -63,28 +76,28 @@ class CountDecoder(CellDecoder):
     level: Float[Array, " g"]
     spread: Float[Array, " g"]
 
-    def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:
+    def mean(self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]) -> Float[Array, " g"]:
         return jnp.exp(self._log_mean(z, size, batch))
 
     def log_prob(
-        self, x: Float[Array, "*n g"], z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]
-    ) -> Float[Array, "*n g"]:
+        self, x: Float[Array, " g"], z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]
+    ) -> Float[Array, " g"]:
         mean, r = self.mean(z, size, batch), jnp.exp(self.spread)
-        said = jax.lax.lgamma(x + r) - jax.lax.lgamma(jnp.broadcast_to(r, x.shape)) - jax.lax.lgamma(x + 1.0)
+        said = jax.lax.lgamma(x + r) - jax.lax.lgamma(r) - jax.lax.lgamma(x + 1.0)
         return said + r * (self.spread - jnp.log(r + mean)) + x * (jnp.log(mean) - jnp.log(r + mean))
 
     def sample(
-        self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"], *, key: PRNGKeyArray
-    ) -> Float[Array, "*n g"]:
+        self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Float[Array, " g"]:
         k_rate, k_count = jax.random.split(key)
         mean, r = self.mean(z, size, batch), jnp.exp(self.spread)
-        rate = jax.random.gamma(k_rate, jnp.broadcast_to(r, mean.shape)) * mean / r
+        rate = jax.random.gamma(k_rate, r) * mean / r
         return jax.random.poisson(k_count, rate).astype(jnp.float32)
 
     def _log_mean(
-        self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]
-    ) -> Float[Array, "*n g"]:
-        eta = self.level + z @ self.weights.T + self.batch[batch] - jnp.log(size)[..., None]
+        self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]
+    ) -> Float[Array, " g"]:
+        eta = self.level + self.weights @ z + self.batch[batch] - jnp.log(size)
         return jnp.clip(eta, -20.0, 14.0)  # a rollout may leave the data; a count may not overflow
 
 
@@ -97,17 +110,17 @@ class NormalDecoder(CellDecoder):
     level: Float[Array, " g"]
     spread: Float[Array, " g"]
 
-    def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:
-        return self.level + z @ self.weights.T + self.batch[batch]
+    def mean(self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]) -> Float[Array, " g"]:
+        return self.level + self.weights @ z + self.batch[batch]
 
     def log_prob(
-        self, x: Float[Array, "*n g"], z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]
-    ) -> Float[Array, "*n g"]:
+        self, x: Float[Array, " g"], z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]
+    ) -> Float[Array, " g"]:
         miss = (x - self.mean(z, size, batch)) / jnp.exp(self.spread)
         return -0.5 * miss**2 - self.spread - 0.5 * jnp.log(2 * jnp.pi)
 
     def sample(
-        self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"], *, key: PRNGKeyArray
-    ) -> Float[Array, "*n g"]:
+        self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> Float[Array, " g"]:
         mean = self.mean(z, size, batch)
         return mean + jnp.exp(self.spread) * jax.random.normal(key, mean.shape)

@@ -52,8 +52,8 @@ class Escape(eqx.Module):
     common: Float[Array, ""]
     members: Float[Array, " a"]
 
-    def share(self, dose: Float[Array, "*n a"]) -> Float[Array, "*n"]:
+    def share(self, dose: Float[Array, " a"]) -> Float[Array, ""]:
         """The share that escapes a set given in these doses."""
         there = (dose != 0).astype(jnp.float32)
-        own = (there @ self.members) / jnp.maximum(there.sum(-1), 1.0)
+        own = (there @ self.members) / jnp.maximum(there.sum(), 1.0)
         return self.on * jax.nn.sigmoid(self.common + own)

@@ -42,7 +42,8 @@ class Population(World):
     left: Float[Array, " g"]
 
     def begin(self, traits: Float[Array, " s"]) -> PopulationBelief:
-        apart = jnp.sum(jnp.where(jnp.isnan(traits), 0.0, traits - self.traits) ** 2, -1)
+        known = jnp.where(jnp.isnan(traits), 0.0, traits)
+        apart = jnp.sum((known[None] - self.traits) ** 2, -1)
         return PopulationBelief(jnp.zeros(()), self.inner.begin(traits), jnp.argmin(apart).astype(jnp.int32))
 
     def update(self, belief: PopulationBelief, reading: Float[Array, " g"], mask: Bool[Array, " g"]) -> PopulationBelief:

@@ -13,12 +13,12 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from biowm.data.screens import Screen
-from biowm.models.cells.decoder import CellDecoder, CellEncoder, CountDecoder, NormalDecoder
+from biowm.models.cells.decoder import CellDecoder, CellEncoder, CountDecoder, NormalDecoder, encoded
 from biowm.models.cells.reading import TOTAL, counts_of, read_cells
 
 from .sums import CHUNK, CellSums
 
-_BATCH, _STEPS, _EPOCHS, _RATE = 256, 400, 10, 0.02
+_BATCH, _STEPS, _EPOCHS, _RATE = 256, 400, 50, 0.02
 _SHRUNK = 1e-3  # weights of the latent cell and of batches, as if each had a normal prior (per cell seen)
 
 
@@ -26,13 +26,14 @@ def fit_decoder(
     screen: Screen, chosen: Bool[np.ndarray, " n"], sums: CellSums, encoder: CellEncoder, seed: int,
     tell: Callable[[float], None] = lambda share: None,
 ) -> CellDecoder:  # fmt: skip
-    """The likeliest decoder of the `chosen` cells: an epoch, or as many as make 400 steps (at most ten)."""
+    """The likeliest decoder of the `chosen` cells: an epoch, or as many as make 400 steps (at most fifty)."""
     start = _start(sums, encoder)
     cells = screen.cells.only(np.flatnonzero(chosen))
     batch = screen.batch[chosen]
     n = cells.shape[0]
-    epochs = int(np.clip(-(-_STEPS * _BATCH // n), 1, _EPOCHS))
-    total = epochs * -(-n // _BATCH)
+    at_once = int(np.clip(n // 8, 1, _BATCH))
+    epochs = int(np.clip(-(-_STEPS * at_once // n), 1, _EPOCHS))
+    total = epochs * -(-n // at_once)
     optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(optax.cosine_decay_schedule(_RATE, total, 0.05)))
     decoder, memory = start, optimiser.init(start)
     step = eqx.filter_jit(partial(_step, optimiser))
@@ -42,18 +43,16 @@ def fit_decoder(
             read = read_cells(x, screen.kind)
             y = counts_of(read) if sums.counted else read.log1p
             size = np.where(np.isfinite(read.size), read.size, TOTAL).astype(np.float32)
-            z = np.asarray(encoder(jnp.asarray(read.log1p), jnp.asarray(batch[where], jnp.int32)))
+            z = encoded(encoder, read.log1p, batch[where])
             rows = [y, z, size, batch[where].astype(np.int32)]
             rows = rows if left is None else [np.concatenate(pair) for pair in zip(left, rows, strict=True)]
             order = rng.permutation(len(rows[0]))
-            whole = len(order) // _BATCH * _BATCH
-            for part in order[:whole].reshape(-1, _BATCH):
+            whole = len(order) // at_once * at_once
+            for part in order[:whole].reshape(-1, at_once):
                 decoder, memory = step(decoder, memory, *(jnp.asarray(a[part]) for a in rows))
             left = [a[order[whole:]] for a in rows]
             done += len(where)
             tell(done / (epochs * n))
-    if left is not None and total <= 1 and len(left[0]):  # fewer cells than one step takes
-        decoder, _ = step(decoder, memory, *(jnp.asarray(a) for a in left))
     return decoder
 
 
@@ -79,7 +78,9 @@ def _step(
 ) -> tuple[CellDecoder, optax.OptState]:
     def loss(d: CellDecoder) -> Array:
         small = jnp.sum(d.weights**2) + jnp.sum(d.batch**2)
-        return -jnp.mean(jnp.sum(d.log_prob(x, z, size, batch), -1)) + _SHRUNK * small
+        return -jnp.mean(jnp.sum(jax.vmap(d.log_prob)(x, z, size, batch), -1)) + _SHRUNK * small
 
-    change, memory = optimiser.update(jax.grad(loss)(decoder), memory)
+    slope = jax.grad(loss)(decoder)
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of integers
+        change, memory = optimiser.update(slope, memory)
     return eqx.apply_updates(decoder, change), memory

@@ -9,12 +9,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from biowm.core.interval import Interval
 from biowm.core.populations import energy_distance
 from biowm.models.cells.pool import Escape
+from biowm.models.residuals.descent import descended
 
 _STEPS, _RATE, _RIDGE, _START = 150, 0.1, 0.05, -2.0
 _AT_ONCE = 32
@@ -45,27 +45,22 @@ def fit_escape(
 
 
 def _fit(start: Escape, base: np.ndarray, cells: np.ndarray, weight: np.ndarray, dose: np.ndarray, seed: int) -> Escape:
-    optimiser = optax.adam(_RATE)
-    rng = np.random.default_rng([seed, 7])
-    at_once = min(_AT_ONCE, len(cells))
-    now = Escape(jnp.ones(()), start.common, start.members)
-    memory = optimiser.init(now)
-    for _ in range(_STEPS):
-        rows = rng.choice(len(cells), at_once, replace=False)
-        now, memory = _stepped(now, memory, *(jnp.asarray(a[rows]) for a in (base, cells, weight, dose)))
-    return now
+    rng, at_once = np.random.default_rng([seed, 7]), min(_AT_ONCE, len(cells))
+    rows = np.stack([rng.choice(len(cells), at_once, replace=False) for _ in range(_STEPS)]).astype(np.int32)
+    common, members = _learned(start, jnp.asarray(rows), *(jnp.asarray(a) for a in (base, cells, weight, dose)))
+    return Escape(jnp.ones(()), common, members)
 
 
 @jax.jit
-def _stepped(
-    now: Escape, memory: optax.OptState, base: Array, cells: Array, weight: Array, dose: Array
-) -> tuple[Escape, optax.OptState]:
-    def loss(e: Escape) -> Array:
-        return jnp.mean(_energies(e, base, cells, weight, dose)) + _RIDGE * jnp.mean(e.members**2)
+def _learned(
+    start: Escape, rows: Int[Array, "s b"], base: Array, cells: Array, weight: Array, dose: Array
+) -> tuple[Array, Array]:
+    def loss(weights: tuple[Array, Array], now: Array) -> Array:
+        escape = Escape(jnp.ones(()), *weights)
+        far = _energies(escape, base[now], cells[now], weight[now], dose[now])
+        return jnp.mean(far) + _RIDGE * jnp.mean(weights[1] ** 2)
 
-    change, memory = optax.adam(_RATE).update(jax.grad(loss)(now), memory)
-    moved = optax.apply_updates(now, change)
-    return Escape(now.on, moved.common, moved.members), memory  # type: ignore[union-attr]
+    return descended(loss, (start.common, start.members), rows, rate=_RATE, decay=0.0)[0]
 
 
 @jax.jit
@@ -77,8 +72,8 @@ def _energies(
 
     def one(start: Array, seen: Array, w: Array, share: Array) -> Array:
         response = (w @ seen) / w.sum() - start.mean(0)
-        cloud = jnp.concatenate([start + response / (1 - share), start])
+        cloud = jnp.concatenate([start + response[None] / (1 - share), start])
         p = jnp.ones(start.shape[0])
         return energy_distance(cloud, seen, x_weights=jnp.concatenate([p * (1 - share), p * share]), y_weights=w)
 
-    return jax.vmap(one)(base, cells, weight, escape.share(dose))
+    return jax.vmap(one)(base, cells, weight, jax.vmap(escape.share)(dose))

@@ -90,7 +90,7 @@ def _moved(
     target = (wanted * count - read[~answers].sum(0)) / max(answers.sum(), 1)
     if not cells.counted:
         return read + np.where(answers[:, None], target - read[answers].mean(0), 0.0).astype(np.float32)
-    mean = np.asarray(cells.decoder.mean(pool.z[taken], pool.size[taken], pool.batch[taken]))
+    mean = np.asarray(jax.vmap(cells.decoder.mean)(pool.z[taken], pool.size[taken], pool.batch[taken]))
     spread = np.exp(np.asarray(cells.decoder.spread))
     moved = x.copy()
     if answers.any():

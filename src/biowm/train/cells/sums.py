@@ -41,34 +41,34 @@ class CellSums:
 
 
 def sum_cells(
-    screen: Screen, chosen: Bool[np.ndarray, " n"], seed: int, tell: Callable[[float], None] = lambda share: None
-) -> CellSums:
-    """Sum the `chosen` cells of a screen, streamed in the order of the file."""
-    rows = np.flatnonzero(chosen)
-    quarter = parts_of(screen, seed)[rows]
-    sampled = np.random.default_rng([seed, 8]).permutation(len(rows)) < _SAMPLED
+    screen: Screen, part_of: Int[np.ndarray, " n"], learned: Bool[np.ndarray, " c"], seed: int,
+    tell: Callable[[float], None] = lambda share: None,
+) -> CellSums:  # fmt: skip
+    """Sum the cells of a screen by part (`parts_of`), streamed in the order of the file; products of those `learned`."""
+    usable = learned[screen.of] & (part_of != APART)
+    sampled = usable & (np.random.default_rng([seed, 8]).random(len(part_of)) < _SAMPLED / max(usable.sum(), 1))
     (n_c, n_b), g = (len(screen.conditions), len(screen.batches)), screen.cells.shape[1]
     total, cells, mixed = np.zeros((APART + 1, n_c, g)), np.zeros((APART + 1, n_c)), np.zeros((n_c, n_b))
     by_batch, in_batch, gram = np.zeros((n_b, g)), np.zeros(n_b), np.zeros((g, g), np.float32)
     sum_sampled, n_sampled = np.zeros((n_c, g)), np.zeros(n_c)
     counted = screen.kind == "counts"
-    for part, x in screen.cells.only(rows).chunks(CHUNK):
-        of, batch = screen.of[rows[part]], screen.batch[rows[part]]
+    for part, x in screen.cells.chunks(CHUNK):
+        of, batch = screen.of[part], screen.batch[part]
         read = read_cells(x, screen.kind)
         if part[0] == 0:
             counted = counted or are_counts(read)
         y = read.log1p
-        _add(total.reshape(-1, g), quarter[part] * n_c + of, y)
-        np.add.at(cells, (quarter[part], of), 1.0)
+        _add(total.reshape(-1, g), part_of[part] * n_c + of, y)
+        np.add.at(cells, (part_of[part], of), 1.0)
         np.add.at(mixed, (of, batch), 1.0)
-        control = screen.control[of] & (quarter[part] != APART)
+        control = screen.control[of] & (part_of[part] != APART)
         _add(by_batch, batch[control], y[control])
         np.add.at(in_batch, batch[control], 1.0)
         kept = sampled[part]
         gram += y[kept].T @ y[kept]
         _add(sum_sampled, of[kept], y[kept])
         np.add.at(n_sampled, of[kept], 1.0)
-        tell((part[-1] + 1) / len(rows))
+        tell((part[-1] + 1) / len(part_of))
     mean = sum_sampled / np.maximum(n_sampled, 1.0)[:, None]
     gram -= (mean.T @ (mean * n_sampled[:, None])).astype(np.float32)
     return CellSums(total, cells, mixed, by_batch, in_batch, gram, int(sampled.sum()), counted)
@@ -83,12 +83,15 @@ def _add(into: Float[np.ndarray, "k g"], where: Int[np.ndarray, " m"], values: F
     into[groups] += np.add.reduceat(values[order].astype(np.float64), first, axis=0)
 
 
-def parts_of(screen: Screen, seed: int) -> Int[np.ndarray, " n"]:
-    """The part of every cell of a screen, dealt at random within its condition: a quarter, or kept apart (controls)."""
+def parts_of(screen: Screen, seed: int, apart: bool = True) -> Int[np.ndarray, " n"]:
+    """The part of every cell of a screen, dealt at random within its condition: a quarter, or kept apart (controls).
+
+    Nothing is kept `apart` where nothing is held out that would be measured from it.
+    """
     shuffled = np.random.default_rng([seed, 3]).permutation(len(screen.of))
     order = shuffled[np.argsort(screen.of[shuffled], kind="stable")]
     _, first, count = np.unique(screen.of[order], return_index=True, return_counts=True)
     place = np.arange(len(order)) - np.repeat(first, count)
     part = np.empty(len(order), int)
-    part[order] = np.where(screen.control[screen.of[order]], place % (APART + 1), place % APART)
+    part[order] = np.where(screen.control[screen.of[order]] & apart, place % (APART + 1), place % APART)
     return part
