@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SIMULATED = "biowm_simulated"  # the column of obs that tells simulated cells from real ones
 UNS = "biowm"  # the entry of uns that says what the file is
-_PIECE = 1 << 22  # numbers of a screen in memory at a time, dense
+_PIECE = 1 << 20  # numbers of a screen in memory at a time, dense
 
 
 def asked_obs(asked: Conditions) -> pd.DataFrame:
