@@ -112,8 +112,8 @@ def _entries(text: str, spec: WorldSpec, horizon: float) -> list[Entry]:
 
 
 def _dose(text: str, found: str, card: ActionCard) -> float:
-    if card.kind == "set-member" and not card.unit and found in ("on", card.effect):
-        found = "1"
+    if card.kind == "set-member" and not card.unit:
+        found = _word(found, card)
     if _NUMBER.fullmatch(found) and units.parse(card.unit) == units.parse(""):
         dose = float(found)
     else:
@@ -125,6 +125,13 @@ def _dose(text: str, found: str, card: ActionCard) -> float:
         above = "" if card.high is None else f" and at most {_number(high)}"
         raise _bad(text, found, f"a dose of {card.name} of at least {_number(card.low)}{above} {card.unit}".rstrip())
     return dose
+
+
+def _word(found: str, card: ActionCard) -> str:
+    """The dose that a word stands for: 1, or -1 of a member that turns its target down."""
+    if found in ("on", card.effect):
+        return "-1" if card.low < 0 and card.high == 0 else "1"
+    return {"up": "1", "down": "-1"}.get(found, found) if card.low < 0 else found
 
 
 def _times(

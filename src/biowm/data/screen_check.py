@@ -15,7 +15,7 @@ from .screen_config import Filled
 from .screen_file import Source
 from .tables import Repair
 
-_PIECE = 1 << 22  # numbers in memory at a time
+_PIECE = 1 << 20  # numbers in memory at a time
 _MOST = 20.0  # log1p of anything countable in a cell is below
 _SIZE = 1e4  # counts of a cell are brought to this many before their logarithm
 

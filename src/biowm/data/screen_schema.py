@@ -69,13 +69,17 @@ def filled(
         known["time"] = {"at": 1.0, "unit": "d"}
         say(Repair("time of reading not declared (key time): taken as 1 d after the sets were given", 1, file))
     known.setdefault("context", config.context or {})
-    return parse_filled({**config.model_dump(), **known}, file)
+    full = parse_filled({**config.model_dump(), **known}, file)
+    units = ("condition", "perturbation", *full.traits)
+    if full.split.by not in units:
+        raise fault(f"split.by {full.split.by!r}{closest(full.split.by, units)}", "one of these", file=file)
+    return full
 
 
 def _guess(obs: pd.DataFrame, file: str) -> Schema:
     there = [schema for schema in SCHEMAS.values() if schema.labels in obs]
     for schema in there:
-        if any(schema.control in str(word).split("+") for word in obs[schema.labels].dropna().unique()):
+        if (obs[schema.labels].astype(str) == schema.control).any():
             return schema
     if there:
         column, words = there[0].labels, {s.control for s in there if s.labels == there[0].labels}

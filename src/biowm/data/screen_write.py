@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 SIMULATED = "biowm_simulated"  # the column of obs that tells simulated cells from real ones
 UNS = "biowm"  # the entry of uns that says what the file is
-_PIECE = 1 << 22  # numbers of a screen in memory at a time, dense
+_PIECE = 1 << 20  # numbers of a screen in memory at a time, dense
 
 
 def asked_obs(asked: Conditions) -> pd.DataFrame:
@@ -118,7 +119,8 @@ def _write(out: Path, X: Any, obs: pd.DataFrame, var: pd.DataFrame, uns: Mapping
     except OSError as error:
         raise fault(str(error), "a place for an h5ad file", file=out) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def _joined(simulated: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
