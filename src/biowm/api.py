@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path as File
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import pandas as pd
@@ -25,6 +25,8 @@ from biowm.core.world import World
 from biowm.data import config as configs
 from biowm.data import meds_write
 from biowm.data import study as studies
+from biowm.data.load import load as load_any
+from biowm.data.screens import Screen
 from biowm.data.study import Study
 from biowm.engine.design import ALPHA, design
 from biowm.engine.trial import Trial, trial
@@ -55,6 +57,9 @@ from biowm.train.fitted import Fitted
 from biowm.train.stages import Stages
 from biowm.train.study import fit_study
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+
 __all__ = [
     "Question", "bench", "certify", "cohort", "fit", "load", "open_fitted", "plan", "question", "save_fitted",
     "simulate", "write_futures",
@@ -62,14 +67,17 @@ __all__ = [
 
 
 def load(
-    source: Table,
+    source: Table | AnnData,
     config: Mapping[str, Any] | None = None,
     *,
     data: str | File | None = None,
     progress: Progress = silent,
-) -> Study:
-    """Read a study file, or a table with its description; see `biowm.data.study.load`."""
-    return studies.load(source, config, data=data, progress=progress)
+) -> Study | Screen:
+    """Read a study file, or a table with its description: of paths a Study, of single cells a Screen.
+
+    See `biowm.data.study.load` and `biowm.data.screens.load_screen`.
+    """
+    return load_any(source, config, data=data, progress=progress)
 
 
 def fit(
@@ -95,7 +103,7 @@ def fit(
     `keep_data` False leaves the histories out of the artefact and its report.
     Raises: BadInput for data that cannot be learned from.
     """
-    study = source if isinstance(source, Study) else load(source, config, data=data)
+    study = source if isinstance(source, Study) else studies.load(source, config, data=data)
     if horizons is not None:
         asked = tuple(sorted(units.quantity(h, study.spec.clock, "horizon") for h in horizons))
         study = dataclasses.replace(study, horizons=asked)
@@ -294,7 +302,7 @@ def certify(
     if not isinstance(model, Fitted | World | Endpoint):
         if study is None:
             raise BadInput("found no study for the function that makes the model, expected one: it learns from it")
-        study = study if isinstance(study, Study) else load(study, data=data)
+        study = study if isinstance(study, Study) else studies.load(study, data=data)
         progress("making the model", 0.0)
         known, model = origin(model), made(model, study, seed)
     if truth is not None:
@@ -310,7 +318,7 @@ def certify(
                 "no held-out subjects in this artefact: give --on STUDY.yaml, or fit with a test share and histories"
             )
     else:
-        other = study if isinstance(study, Study) else load(study, data=data)
+        other = study if isinstance(study, Study) else studies.load(study, data=data)
         check_same_world(model, other)
         part = HeldOut(stack([aligned(model, other, p) for p in other.paths]), other.subjects, other.groups)
     exam = exam_of(
@@ -325,7 +333,7 @@ def _exam_of_any(
 ) -> Exam:  # fmt: skip
     """The exam of a model that was not fitted here."""
     if study is not None:
-        source = study if isinstance(study, Study) else load(study, data=data)
+        source = study if isinstance(study, Study) else studies.load(study, data=data)
         return exam_of_model(model, source, truth=truth, seed=seed, progress=progress)
     if isinstance(model, Endpoint):
         raise BadInput(f"{model.spec.name} has no transition and no subjects of its own: give a study")

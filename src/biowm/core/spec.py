@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -68,18 +69,22 @@ class Trait:
 
 @dataclass(frozen=True)
 class WorldSpec:
-    """Channels, actions, traits and the unit of time (`clock`) of one world."""
+    """Channels, actions, traits and the unit of time (`clock`) of one world.
+
+    In a screen of cells (regime "cloud") a gene that is read and the perturbation of it go by one name.
+    """
 
     name: str
     clock: str
     channels: tuple[Channel, ...]
     actions: tuple[ActionCard, ...] = ()
     traits: tuple[Trait, ...] = ()
-    regime: Literal["path"] = "path"
+    regime: Literal["path", "cloud"] = "path"
 
     def __post_init__(self) -> None:
-        names = [c.name for c in self.channels] + [a.name for a in self.actions]
-        twice = sorted({n for n in names if names.count(n) > 1})
+        channels, actions = [c.name for c in self.channels], [a.name for a in self.actions]
+        kinds = (channels, actions) if self.regime == "cloud" else (channels + actions,)
+        twice = sorted({name for names in kinds for name, n in Counter(names).items() if n > 1})
         if twice:
             raise ValueError(f"names used twice in world {self.name!r}: {', '.join(twice)}")
         if not self.channels:

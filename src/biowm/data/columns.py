@@ -35,6 +35,7 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+Clock = Annotated[str, AfterValidator(_clock)]
 Unit = Annotated[str, BeforeValidator(_text), AfterValidator(_unit)]
 Text = Annotated[str, BeforeValidator(_text)]
 Columns = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
@@ -44,7 +45,7 @@ class Time(Keys):
     """The column that says when, in `unit` or as dates (read by `format`); `at` where all was read at one time."""
 
     column: str = ""
-    unit: Annotated[str, AfterValidator(_clock)]
+    unit: Clock
     format: str | None = None
     at: float | None = None
 

@@ -137,14 +137,14 @@ class StudyConfig(Keys):
         listed = isinstance(data, dict) and isinstance(data.get("actions"), dict) and "from" in data["actions"]
         if later or cloud or listed:
             what = sorted(later) or (["actions.from"] if listed else [f"regime {data['regime']}"])
-            raise ValueError(f"{', '.join(what)}: screens (clouds) are not built yet; expected regime: path")
+            raise ValueError(f"{', '.join(what)}: these keys are of screens of cells, which say regime: cloud")
         return data
 
     @field_validator("format", mode="before")
     @classmethod
     def _known_format(cls, value: Any) -> Any:
         if value == "h5ad":
-            raise ValueError("format 'h5ad' is not built yet; expected csv, tsv, parquet, xlsx, curves, nonmem or meds")
+            raise ValueError("format 'h5ad' is that of screens of cells, which say regime: cloud")
         return value
 
     @model_validator(mode="after")

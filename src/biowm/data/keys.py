@@ -15,18 +15,22 @@ from .faults import fault
 
 
 class Keys(BaseModel):
-    """A block of the study file: its keys are its fields, and any other key is refused with the closest one."""
+    """A block of the study file: its keys are its fields, and any other key is refused with the closest one.
 
-    model_config = ConfigDict(frozen=True)
+    A field whose key is no name for it (`from`, `schema`) has that key as its alias.
+    """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown(cls, data: Any) -> Any:
+        keys = [field.alias or name for name, field in cls.model_fields.items()]
         if not isinstance(data, dict):
-            raise ValueError(f"expected a block with the keys {', '.join(cls.model_fields)}")
+            raise ValueError(f"expected a block with the keys {', '.join(keys)}")
         for key in data:
-            if key not in cls.model_fields:
-                raise ValueError(f"unknown key {key!r}{closest(str(key), cls.model_fields)}")
+            if key not in keys and key not in cls.model_fields:
+                raise ValueError(f"unknown key {key!r}{closest(str(key), keys)}")
         return data
 
 

@@ -30,7 +30,8 @@ def locate(pattern: str, base: Path, data: Path | str | None = None, study: obje
     roots = (base, *data_roots(data))
     for root in roots:
         path = root / Path(pattern).expanduser()
-        if path.is_file() or (path.is_dir() and (path / "data").is_dir()):  # a file, or a MEDS folder
+        if path.is_file() or (path.is_dir() and (path.suffix == ".zarr" or (path / "data").is_dir())):
+            # a file, a screen as a zarr folder, or a MEDS folder
             return (path,)
         if any(mark in pattern for mark in "*?["):
             anchor = Path(path.anchor) if path.is_absolute() else Path()

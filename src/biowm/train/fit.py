@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from biowm.core.mechanism_units import Declared
 from biowm.core.path import Path, take
@@ -29,10 +31,18 @@ from .candidates import eligible, spacing_of
 from .contest import DRAWS, ORIGINS, Job, Progress, contest, mixture, silent
 from .envelope import envelope
 from .fitted import Fitted
-from .horizons import Horizons
+from .horizons import Asked, Horizons
 from .race import Race, run_race
 from .stages import Stages
 from .workers import side_by_side
+
+
+class Answers(NamedTuple):
+    """What was asked in the race, and the kept blend's out-of-sample draws (channels' units) at so many horizons."""
+
+    asked: Asked
+    draws: Float[np.ndarray, "q n h d"]
+    horizons: int
 
 
 def fit_paths(
@@ -60,6 +70,28 @@ def fit_paths(
     `progress(text, share)`. The result has no held-out rows and no cohort: `fit_study` adds them.
     Raises: ValueError where no subject has two readings.
     """
+    return fit_answers(
+        spec, paths, horizons, seed=seed, units=units, known=known, mechanism=mechanism, candidates=candidates, thorough=thorough, halves=halves,
+        stages=stages, progress=progress,
+    )[0]  # fmt: skip
+
+
+def fit_answers(
+    spec: WorldSpec,
+    paths: Path,
+    horizons: Horizons,
+    *,
+    seed: int = 0,
+    units: Sequence[str] | None = None,
+    known: Sequence[int] = (),
+    mechanism: Declared | None = None,
+    candidates: Sequence[Candidate] | None = None,
+    thorough: bool = False,
+    halves: bool = True,
+    stages: Stages | None = None,
+    progress: Progress | None = None,
+) -> tuple[Fitted, Answers]:
+    """`fit_paths`, and the out-of-sample answers that its promise was made by."""
     tell = progress or silent
     units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
     job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed, tuple(known))
@@ -80,7 +112,7 @@ def fit_paths(
     members = _fit_members([c for c in candidates if c.name in wanted], held.kept, tell, 0.75, 0.15)
     world = blend(spec, members, race.weights())
     whole = {name: members[name] for name in race.weights()}
-    return Fitted(
+    fitted = Fitted(
         spec=spec,
         world=world,
         rules_free=blend(spec, members, dict(race.rules_free)),
@@ -96,6 +128,8 @@ def fit_paths(
         rows=(),
         record=_record(job, candidates, race, members, thorough),
     )
+    said = scale.to_x(mixture(held.draws, race.weights()))
+    return fitted, Answers(held.asked, np.asarray(said), n_horizons)
 
 
 def _fit_members(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -19,6 +20,9 @@ from .calibrate import Calibration
 from .envelope import Envelope
 from .horizons import Horizons
 from .race import Race
+
+if TYPE_CHECKING:
+    from .cells.part import CellPart
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Fitted:
     rows: tuple[Row, ...]
     record: Record
     study: str | None = None
+    cells: CellPart | None = None
 
     @property
     def halves(self) -> tuple[World, World]:

@@ -1,0 +1,112 @@
+"""What a cell is read as: counts (negative binomial, given its total and its batch), or log1p values (normal).
+
+Encoder: the projection of log1p readings, freed of the batch's offset, on the directions that are kept. Decoders are
+generalised linear in the latent cell: the batch and the total are contexts of the observation and nowhere else, so that
+a cell that is said to be of another batch is another reading of the same state. doi:10.1038/s41592-018-0229-2 (the
+model of counts), doi:10.1186/s13059-019-1861-6 (a generalised linear one).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from biowm.core.registry import register
+
+
+@register("models", "CellEncoder")
+class CellEncoder(eqx.Module):
+    """Latent cells z = (log1p - centre - offset of the batch) @ basis."""
+
+    centre: Float[Array, " g"]
+    basis: Float[Array, "g k"]
+    offset: Float[Array, "b g"]
+
+    def __call__(self, log1p: Float[Array, "*n g"], batch: Int[Array, "*n"]) -> Float[Array, "*n k"]:
+        return (log1p - self.centre - self.offset[batch]) @ self.basis
+
+
+class CellDecoder(eqx.Module):
+    """The distribution of a cell's reading given its latent state, its `size` (scale of its counts) and batch."""
+
+    weights: eqx.AbstractVar[Float[Array, "g k"]]
+    batch: eqx.AbstractVar[Float[Array, "b g"]]
+
+    @abstractmethod
+    def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:
+        """Expected reading: counts, or log1p values."""
+
+    @abstractmethod
+    def log_prob(
+        self, x: Float[Array, "*n g"], z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]
+    ) -> Float[Array, "*n g"]:
+        """Log probability of each gene's reading."""
+
+    @abstractmethod
+    def sample(
+        self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"], *, key: PRNGKeyArray
+    ) -> Float[Array, "*n g"]:
+        """One reading of every gene."""
+
+
+@register("models", "CountDecoder")
+class CountDecoder(CellDecoder):
+    """Counts: negative binomial with mean exp(level + weights z + batch) / size and inverse dispersion exp(spread)."""
+
+    level: Float[Array, " g"]
+    weights: Float[Array, "g k"]
+    batch: Float[Array, "b g"]
+    spread: Float[Array, " g"]
+
+    def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:
+        return jnp.exp(self._log_mean(z, size, batch))
+
+    def log_prob(
+        self, x: Float[Array, "*n g"], z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]
+    ) -> Float[Array, "*n g"]:
+        mean, r = self.mean(z, size, batch), jnp.exp(self.spread)
+        said = jax.lax.lgamma(x + r) - jax.lax.lgamma(jnp.broadcast_to(r, x.shape)) - jax.lax.lgamma(x + 1.0)
+        return said + r * (self.spread - jnp.log(r + mean)) + x * (jnp.log(mean) - jnp.log(r + mean))
+
+    def sample(
+        self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"], *, key: PRNGKeyArray
+    ) -> Float[Array, "*n g"]:
+        k_rate, k_count = jax.random.split(key)
+        mean, r = self.mean(z, size, batch), jnp.exp(self.spread)
+        rate = jax.random.gamma(k_rate, jnp.broadcast_to(r, mean.shape)) * mean / r
+        return jax.random.poisson(k_count, rate).astype(jnp.float32)
+
+    def _log_mean(
+        self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]
+    ) -> Float[Array, "*n g"]:
+        eta = self.level + z @ self.weights.T + self.batch[batch] - jnp.log(size)[..., None]
+        return jnp.clip(eta, -20.0, 14.0)  # a rollout may leave the data; a count may not overflow
+
+
+@register("models", "NormalDecoder")
+class NormalDecoder(CellDecoder):
+    """Log1p values that are no counts: normal about level + weights z + batch, with one spread a gene."""
+
+    level: Float[Array, " g"]
+    weights: Float[Array, "g k"]
+    batch: Float[Array, "b g"]
+    spread: Float[Array, " g"]
+
+    def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:
+        return self.level + z @ self.weights.T + self.batch[batch]
+
+    def log_prob(
+        self, x: Float[Array, "*n g"], z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]
+    ) -> Float[Array, "*n g"]:
+        miss = (x - self.mean(z, size, batch)) / jnp.exp(self.spread)
+        return -0.5 * miss**2 - self.spread - 0.5 * jnp.log(2 * jnp.pi)
+
+    def sample(
+        self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"], *, key: PRNGKeyArray
+    ) -> Float[Array, "*n g"]:
+        mean = self.mean(z, size, batch)
+        return mean + jnp.exp(self.spread) * jax.random.normal(key, mean.shape)

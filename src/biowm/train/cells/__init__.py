@@ -1,0 +1,1 @@
+"""Fits of single cells: sums over cells on disk, what of them is signal, the decoder, the response."""

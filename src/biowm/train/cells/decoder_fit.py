@@ -1,0 +1,85 @@
+"""The decoder's fit: stochastic gradient ascent of the likelihood, cells streamed from disk in shuffled blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from biowm.data.screens import Screen
+from biowm.models.cells.decoder import CellDecoder, CellEncoder, CountDecoder, NormalDecoder
+from biowm.models.cells.reading import TOTAL, counts_of, read_cells
+
+from .sums import CHUNK, CellSums
+
+_BATCH, _STEPS, _EPOCHS, _RATE = 256, 400, 10, 0.02
+_SHRUNK = 1e-3  # weights of the latent cell and of batches, as if each had a normal prior (per cell seen)
+
+
+def fit_decoder(
+    screen: Screen, chosen: Bool[np.ndarray, " n"], sums: CellSums, encoder: CellEncoder, seed: int,
+    tell: Callable[[float], None] = lambda share: None,
+) -> CellDecoder:  # fmt: skip
+    """The likeliest decoder of the `chosen` cells: an epoch, or as many as make 400 steps (at most ten)."""
+    start = _start(sums, encoder)
+    cells = screen.cells.only(np.flatnonzero(chosen))
+    batch = screen.batch[chosen]
+    n = cells.shape[0]
+    epochs = int(np.clip(-(-_STEPS * _BATCH // n), 1, _EPOCHS))
+    total = epochs * -(-n // _BATCH)
+    optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(optax.cosine_decay_schedule(_RATE, total, 0.05)))
+    decoder, memory = start, optimiser.init(start)
+    step = eqx.filter_jit(partial(_step, optimiser))
+    rng, left, done = np.random.default_rng([seed, 5]), None, 0
+    for epoch in range(epochs):
+        for where, x in cells.chunks(CHUNK, cells.shuffled(CHUNK, seed + epoch)):
+            read = read_cells(x, screen.kind)
+            y = counts_of(read) if sums.counted else read.log1p
+            size = np.where(np.isfinite(read.size), read.size, TOTAL).astype(np.float32)
+            z = np.asarray(encoder(jnp.asarray(read.log1p), jnp.asarray(batch[where], jnp.int32)))
+            rows = [y, z, size, batch[where].astype(np.int32)]
+            rows = rows if left is None else [np.concatenate(pair) for pair in zip(left, rows, strict=True)]
+            order = rng.permutation(len(rows[0]))
+            whole = len(order) // _BATCH * _BATCH
+            for part in order[:whole].reshape(-1, _BATCH):
+                decoder, memory = step(decoder, memory, *(jnp.asarray(a[part]) for a in rows))
+            left = [a[order[whole:]] for a in rows]
+            done += len(where)
+            tell(done / (epochs * n))
+    if left is not None and total <= 1 and len(left[0]):  # fewer cells than one step takes
+        decoder, _ = step(decoder, memory, *(jnp.asarray(a) for a in left))
+    return decoder
+
+
+def _start(sums: CellSums, encoder: CellEncoder) -> CellDecoder:
+    mean = np.maximum(np.expm1(sums.total.sum((0, 1)) / max(sums.cells.sum(), 1.0)), 1e-4)
+    (g, k), b = encoder.basis.shape, encoder.offset.shape[0]
+    flat, none = jnp.zeros((g, k)), jnp.zeros((b, g))
+    if sums.counted:
+        return CountDecoder(jnp.asarray(np.log(mean), jnp.float32), flat, none, jnp.zeros(g))
+    noise = np.sqrt(np.maximum(np.diag(sums.gram) / max(sums.sampled, 1), 1e-4))
+    level = jnp.asarray(encoder.centre)
+    return NormalDecoder(level, jnp.asarray(encoder.basis), encoder.offset, jnp.asarray(np.log(noise), jnp.float32))
+
+
+def _step(
+    optimiser: optax.GradientTransformation,
+    decoder: CellDecoder,
+    memory: optax.OptState,
+    x: Float[Array, "n g"],
+    z: Float[Array, "n k"],
+    size: Float[Array, " n"],
+    batch: Int[Array, " n"],
+) -> tuple[CellDecoder, optax.OptState]:
+    def loss(d: CellDecoder) -> Array:
+        small = jnp.sum(d.weights**2) + jnp.sum(d.batch**2)
+        return -jnp.mean(jnp.sum(d.log_prob(x, z, size, batch), -1)) + _SHRUNK * small
+
+    change, memory = optimiser.update(jax.grad(loss)(decoder), memory)
+    return eqx.apply_updates(decoder, change), memory

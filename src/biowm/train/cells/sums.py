@@ -1,0 +1,90 @@
+"""What cells on disk come to, in one pass: sums by condition, quarter and batch, and products of a sample of them.
+
+Cells are dealt to four quarters within their condition, so that what two quarters say of a condition is independent:
+that tells signal from noise. Memory holds sums, never cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from biowm.data.screens import Screen
+from biowm.models.cells.reading import are_counts, read_cells
+
+QUARTERS, CHUNK = 4, 2048
+_SAMPLED = 20_000  # cells whose products are summed
+
+
+@dataclass(frozen=True)
+class CellSums:
+    """Sums of log1p readings [quarter, condition, gene], cells counted [quarter, condition] and [condition, batch].
+
+    `by_batch` [batch, gene] and `in_batch` are of control cells, as deviations are built from them. `gram` [gene, gene]
+    sums the products of `sampled` cells around their conditions' means. `counted`: whether values are scaled counts.
+    """
+
+    total: Float[np.ndarray, "q c g"]
+    cells: Float[np.ndarray, "q c"]
+    mixed: Float[np.ndarray, "c b"]
+    by_batch: Float[np.ndarray, "b g"]
+    in_batch: Float[np.ndarray, " b"]
+    gram: Float[np.ndarray, "g g"]
+    sampled: int
+    counted: bool
+
+
+def sum_cells(
+    screen: Screen, chosen: Bool[np.ndarray, " n"], seed: int, tell: Callable[[float], None] = lambda share: None
+) -> CellSums:
+    """Sum the `chosen` cells of a screen, streamed in the order of the file."""
+    rows = np.flatnonzero(chosen)
+    quarter = quarters(screen, seed)[rows]
+    sampled = np.random.default_rng([seed, 8]).permutation(len(rows)) < _SAMPLED
+    (n_c, n_b), g = (len(screen.conditions), len(screen.batches)), screen.cells.shape[1]
+    total, cells, mixed = np.zeros((QUARTERS, n_c, g)), np.zeros((QUARTERS, n_c)), np.zeros((n_c, n_b))
+    by_batch, in_batch, gram = np.zeros((n_b, g)), np.zeros(n_b), np.zeros((g, g), np.float32)
+    sum_sampled, n_sampled = np.zeros((n_c, g)), np.zeros(n_c)
+    counted = screen.kind == "counts"
+    for part, x in screen.cells.only(rows).chunks(CHUNK):
+        of, batch = screen.of[rows[part]], screen.batch[rows[part]]
+        read = read_cells(x, screen.kind)
+        if part[0] == 0:
+            counted = counted or are_counts(read)
+        y = read.log1p
+        _add(total.reshape(-1, g), quarter[part] * n_c + of, y)
+        np.add.at(cells, (quarter[part], of), 1.0)
+        np.add.at(mixed, (of, batch), 1.0)
+        control = screen.control[of]
+        _add(by_batch, batch[control], y[control])
+        np.add.at(in_batch, batch[control], 1.0)
+        kept = sampled[part]
+        gram += y[kept].T @ y[kept]
+        _add(sum_sampled, of[kept], y[kept])
+        np.add.at(n_sampled, of[kept], 1.0)
+        tell((part[-1] + 1) / len(rows))
+    mean = sum_sampled / np.maximum(n_sampled, 1.0)[:, None]
+    gram -= (mean.T @ (mean * n_sampled[:, None])).astype(np.float32)
+    return CellSums(total, cells, mixed, by_batch, in_batch, gram, int(sampled.sum()), counted)
+
+
+def _add(into: Float[np.ndarray, "k g"], where: Int[np.ndarray, " m"], values: Float[np.ndarray, "m g"]) -> None:
+    """Add rows into sums, by group: a sort and one sum a group, no Python loop over cells."""
+    if not len(where):
+        return
+    order = np.argsort(where, kind="stable")
+    groups, first = np.unique(where[order], return_index=True)
+    into[groups] += np.add.reduceat(values[order].astype(np.float64), first, axis=0)
+
+
+def quarters(screen: Screen, seed: int) -> Int[np.ndarray, " n"]:
+    """The quarter of every cell of a screen, dealt at random within its condition."""
+    shuffled = np.random.default_rng([seed, 3]).permutation(len(screen.of))
+    order = shuffled[np.argsort(screen.of[shuffled], kind="stable")]
+    _, first, count = np.unique(screen.of[order], return_index=True, return_counts=True)
+    quarter = np.empty(len(order), int)
+    quarter[order] = (np.arange(len(order)) - np.repeat(first, count)) % QUARTERS
+    return quarter
