@@ -16,7 +16,7 @@ Genes = Float[np.ndarray, "... g"]
 
 def pearson(a: Genes, b: Genes) -> Float[np.ndarray, "..."]:
     """Correlation over genes (the last axis) of each pair; 0 where one of them is constant, which foretells nothing."""
-    return cosine(a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True))
+    return cosine(change(a, a.mean(-1, keepdims=True)), change(b, b.mean(-1, keepdims=True)))
 
 
 def cosine(a: Genes, b: Genes) -> Float[np.ndarray, "..."]:
@@ -37,10 +37,11 @@ def pearson_delta(
     return pearson(change(predicted, predicted_control), change(truth, true_control))
 
 
-def change(a: Genes, b: Genes) -> Genes:
+def change(a: Genes, b: Float[np.ndarray, "..."]) -> Genes:
     """The difference a - b, where what is less than a millionth of the largest value is rounding, and so nothing."""
     apart = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    return np.where(np.abs(apart) > 1e-6 * max(float(np.abs(b).max()), float(np.abs(a).max())), apart, 0.0)
+    largest = np.maximum(np.abs(a).max(-1, keepdims=True), np.abs(b).max(-1, keepdims=True))
+    return np.where(np.abs(apart) > 1e-6 * largest, apart, 0.0)
 
 
 def halves(labels: Int[np.ndarray, " n"], draw: np.random.Generator) -> Bool[np.ndarray, " n"]:

@@ -8,7 +8,7 @@ Two questions, and a signal is found where both are answered with yes at the lev
   and is no knowledge of any one condition; this test it does not pass (doi:10.1038/s41587-025-02777-8).
 Labels are dealt out within contexts (cell lines) with the number of cells of each label held, so the level is exact if
 the cells of a context are exchangeable. With a single condition there are no others, and the first question alone is
-asked. `NOTHING` is what a report says where no signal is found.
+asked. Where no signal is found a report says so (`NO_SIGNAL`), whatever the scores.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from biowm.train.cells.part import NO_SIGNAL
+
 from .populations import change, halves, means_by, pearson
 
+__all__ = ["LEVEL", "NO_SIGNAL", "Context", "Signal", "prediction_signal", "replicate_signal"]
+
 LEVEL = 0.05
-NOTHING = "no signal above split-half noise"
 _CHUNK = 64  # groupings averaged at once: memory
 
 
