@@ -9,7 +9,6 @@ from pathlib import Path
 from biowm.core.errors import BadInput, place
 from biowm.core.interval import Interval, Row
 from biowm.core.record import Record, digest
-
 from biowm.train.cells.part import NO_SIGNAL
 
 from .bench import Result, Standing, result_from_json, standings, task, winners

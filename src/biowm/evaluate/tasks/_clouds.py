@@ -1,4 +1,4 @@
-"""What is asked in `perturbseq-mini`: held-out conditions of a context, what may be known of them, and the simple rules."""
+"""What `perturbseq-mini` asks: held-out conditions of a context, what may be known of them, and the simple rules."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Cloud:
 class Fold:
     """Conditions `asked` of one context, all held out; all else is `known` but the control cells of the truth.
 
-    `cells` are those of the whole screen, `context` the context of each condition; `ours` and `theirs` are rows of control
-    cells of the context that the prediction and the truth are compared with. `basis` and `bandwidth` are of known cells.
+    `cells` are those of the whole screen, `context` the context of each condition; `ours` and `theirs` are rows of
+    control cells of the context that prediction and truth are compared with. `basis` and `bandwidth` are of known cells.
     """
 
     split: str
@@ -85,7 +85,7 @@ def shared(fold: Fold) -> Fold:
 
 
 def tested(fold: Fold) -> Context:
-    """The cells that no prediction knows: the control cells of the truth, and those of every condition that is asked."""
+    """The cells that no prediction knows: control cells of the truth, and those of every condition that is asked."""
     parts = [fold.theirs, *(fold.rows(c) for c in fold.asked)]
     rows = np.concatenate(parts)
     return Context(fold.cells[rows], np.repeat(np.arange(len(parts)), [len(p) for p in parts]))

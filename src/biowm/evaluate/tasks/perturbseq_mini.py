@@ -3,28 +3,31 @@
 5,961 cells x 500 genes, log1p expression (Norman 2019, doi:10.1126/science.aax4438; McFaline-Figueroa 2024,
 doi:10.1016/j.xgen.2023.100487; as cut by PerturBench, arXiv:2408.10609). Protocol, written down before any score:
 
-- `norman-doubles`: K562, genes switched on. Five pairs whose genes were both switched on alone are held out; known are
-  all singles, the other pairs and half of the control cells.
-- `mcfaline-control`: nine knock-downs in three glioblastoma lines; all nine of one line are held out at a time, known are
-  the other two lines and half of the control cells of the line. A negative control: hardly anything reproduces here.
-- Control cells are split by the seed: the delta of a prediction is its mean minus that of one half, which the contender
-  knows; the delta of the truth is the mean of all cells of the condition minus that of the other half, which nobody
-  knows. Both are real cells (a model's own control cells could be bent: cell-eval #196), and deltas keep their sign.
-- `pearson_delta`: correlation of both deltas over all 500 genes, by condition. `energy` and `mmd`: distances between the
-  foretold and the real cells in the space of all 500 genes (unbiased, a kernel as wide as the median distance of known
-  cells); `energy_pca`: in the first 20 principal components of the known cells. Cells are never paired.
-- `pearson_delta_shared`: the same with all control cells known and on both sides, which is how cell-eval and most papers
-  score, for simple rules alone. It is reproduced, not believed. `others`, the mean cell of the *other* held-out conditions
-  of the context, knows nothing of the condition and shows why; `pearson_delta_split` is its score with split controls.
-- `ceiling`: half of the cells of a condition with half of the control cells foretell the other halves (20 splits). That is
-  an experiment of half the size: who pools more cells may do better.
-- `verdict` of a split is 1 where replicates agree beyond chance, on what sets a condition apart from the control and from
-  the other conditions (`evaluate/signal.py`, each p <= .05 by permutation, all contexts together); that of a contender is 1
-  where this holds, and its prediction agrees with cells it does not know beyond chance in the same two ways, in some
-  context (p times the number of contexts). Counted by seed; the majority decides. Where the verdict of replicates is 0 the
-  report says "no signal above split-half noise" and nobody is ahead.
-- Five seeds: other halves of the control cells, and the world's own randomness. Intervals are over conditions (those of a
-  context share control cells, so they are too narrow rather than too wide).
+- `norman-doubles`: K562, genes switched on. Five pairs whose genes were both switched on alone are held out; known
+  are all singles, the other pairs and half of the control cells.
+- `mcfaline-control`: nine knock-downs in three glioblastoma lines; all nine of one line are held out at a time, known
+  are the other two lines and half of the control cells of the line. A negative control: hardly anything reproduces
+  here.
+- Control cells are split by the seed: the delta of a prediction is its mean minus that of one half, which the
+  contender knows; the delta of the truth is the mean of all cells of the condition minus that of the other half,
+  which nobody knows. Both are real cells (a model's own control cells could be bent: cell-eval #196), and deltas keep
+  their sign.
+- `pearson_delta`: correlation of both deltas over all 500 genes, by condition. `energy` and `mmd`: distances between
+  the foretold and the real cells in the space of all 500 genes (unbiased, a kernel as wide as the median distance of
+  known cells); `energy_pca`: in the first 20 principal components of the known cells. Cells are never paired.
+- `pearson_delta_shared`: the same with all control cells known and on both sides, which is how cell-eval and most
+  papers score, for simple rules alone. It is reproduced, not believed. `others`, the mean cell of the *other*
+  held-out conditions of the context, knows nothing of the condition and shows why; `pearson_delta_split` is its score
+  with split controls.
+- `ceiling`: half of the cells of a condition with half of the control cells foretell the other halves (20 splits).
+  That is an experiment of half the size: who pools more cells may do better.
+- `verdict` of a split is 1 where replicates agree beyond chance, on what sets a condition apart from the control and
+  from the other conditions (`evaluate/signal.py`, each p <= .05 by permutation, all contexts together); that of a
+  contender is 1 where this holds, and its prediction agrees with cells it does not know beyond chance in the same two
+  ways, in some context (p times the number of contexts). Counted by seed; the majority decides. Where the verdict of
+  replicates is 0 the report says "no signal above split-half noise" and nobody is ahead.
+- Five seeds: other halves of the control cells, and the world's own randomness. Intervals are over conditions (those
+  of a context share control cells, so they are too narrow rather than too wide).
 """
 
 from __future__ import annotations
@@ -183,8 +186,8 @@ class PerturbseqMini(Task[Problem, Prediction]):
         for split in dict.fromkeys(s for s, _ in value):
             with_shared, with_split = (value[split, f"pearson_delta_{kind}"] for kind in ("shared", "split"))
             yield (
-                f"{split}: warning: the mean of the other conditions scores {with_shared:.2f} where prediction and truth "
-                f"share their control cells and {with_split:.2f} where they do not: pearson_delta_shared is no evidence"
+                f"{split}: warning: the mean of the other conditions scores {with_shared:.2f} where prediction and "
+                f"truth share control cells, {with_split:.2f} where they do not: pearson_delta_shared is no evidence"
             )
 
 
