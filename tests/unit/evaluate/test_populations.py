@@ -100,6 +100,16 @@ def test_a_shift_that_all_conditions_share_is_no_signal_of_any_of_them():
     assert not common.found
 
 
+def test_agreement_that_is_certain_and_below_the_noise_is_no_signal():
+    """Shifts of variance .01 a gene: beyond chance in 24 conditions, but a replicate says less than the others do."""
+    faint = replicate_signal([line(own(4, 0.1, seed), seed, n=60) for seed in range(6)], permutations=99)
+    assert faint.p_control <= 0.05
+    assert faint.p_others <= 0.05
+    half, others = 4 / 30, 0.01 * 4 / 3 + 1 / 180 + 3 / 30  # control cells of both sides are in the error of the others
+    assert faint.gains.mean() == pytest.approx(np.log(others / half), abs=0.1)
+    assert not faint.found
+
+
 def test_the_tests_hold_their_level():
     """Without signal p is uniform: of 60 screens about 3 are below .05 (11 or more: one in ten thousand)."""
     found = [replicate_signal([line(NONE, s, n=12)], splits=2, permutations=39, seed=s) for s in range(60)]
@@ -127,6 +137,6 @@ def test_one_condition_has_no_others():
     found = replicate_signal([line(own(1, 0.5), 0)])
     assert found.found
     assert np.isnan(found.p_others)
-    assert not Signal(0.0, 0.2, float("nan")).found
+    assert not Signal(0.0, 0.2, float("nan"), np.zeros(0)).found
     with pytest.raises(ValueError, match="at least two of each, control first"):
         Context(noise(4, 0), np.array([1, 1, 2, 2]))

@@ -30,7 +30,7 @@ class Fold:
     """Conditions `asked` of one context, all held out; all else is `known` but the control cells of the truth.
 
     `cells` are those of the whole screen, `context` the context of each condition; `ours` and `theirs` are rows of
-    control cells of the context that prediction and truth are compared with. `basis` and `bandwidth` are of known cells.
+    control cells of the context that prediction and truth are compared with. `basis` and `bandwidth`: of known cells.
     """
 
     split: str
