@@ -8,8 +8,9 @@ Three questions about held-out conditions; a signal is found where each is answe
   first test and is no knowledge of any one condition; this test it does not pass (doi:10.1038/s41587-025-02777-8).
 - Above the noise: is one half of the cells closer to the other half than the mean of the other conditions is? Many
   cells make the faintest agreement certain; this asks whether a repeated experiment of that size says more of a
-  condition than the others do. The gain is log(squared error of the others / squared error of the half) over genes;
-  the lower end of its 95 % interval over conditions has to be above 0.
+  condition than the others do. The gain is log(squared error of the others / squared error of the half) over genes,
+  means of cells against means of cells, without controls; the lower end of its 95 % interval over conditions has to be
+  above 0.
 A prediction is asked the same, with itself as the first half and cells it does not know as the second.
 Labels are dealt out within contexts (cell lines) with the number of cells of each label held, so the level is exact if
 the cells of a context are exchangeable. With a single condition there are no others, and the first question alone is
@@ -141,19 +142,19 @@ def prediction_signal(
     if context.conditions < 2:
         return Signal(agreement, p_control, np.nan, np.zeros(0))
     means = means_by(context.cells, context.labels[None], context.conditions + 1)[0]
-    gains = _gains(predicted - control, means[1:] - means[0], _others(means[1:]) - control)
+    gains = _gains(predicted, means[1:], _others(means[1:]))
     p_others = compare(_from_others, _from_others(predicted[None, :, None])[0, :, 0], 1)[1]
     return Signal(agreement, p_control, p_others, gains)
 
 
 def _replicate_gains(context: Context, splits: int, draw: np.random.Generator) -> Float[np.ndarray, " c"]:
-    """Gains of one half on the mean of the others (all their cells), with control cells that the truth does not have."""
+    """Gains of one half on the mean of the others (all their cells)."""
     k = context.conditions + 1
     groups = np.stack([2 * context.labels + halves(context.labels, draw) for _ in range(splits)])
     means = means_by(context.cells, groups, 2 * k).reshape(splits, k, 2, -1)
     whole = means_by(context.cells, context.labels[None], k)
-    said, truth = (means[:, 1:, h] - means[:, :1, h] for h in (0, 1))
-    return _gains(said, truth, _others(whole[:, 1:]) - means[:, :1, 0]).mean(0)
+    others = np.broadcast_to(_others(whole[:, 1:]), means[:, 1:, 0].shape)
+    return _gains(means[:, 1:, 0], means[:, 1:, 1], others).mean(0)
 
 
 def _gains(

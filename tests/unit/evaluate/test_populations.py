@@ -105,7 +105,7 @@ def test_agreement_that_is_certain_and_below_the_noise_is_no_signal():
     faint = replicate_signal([line(own(4, 0.1, seed), seed, n=60) for seed in range(6)], permutations=99)
     assert faint.p_control <= 0.05
     assert faint.p_others <= 0.05
-    half, others = 4 / 30, 0.01 * 4 / 3 + 1 / 180 + 3 / 30  # control cells of both sides are in the error of the others
+    half, others = 2 / 30, 0.01 * 4 / 3 + 1 / 180 + 1 / 30
     assert faint.gains.mean() == pytest.approx(np.log(others / half), abs=0.1)
     assert not faint.found
 
