@@ -36,6 +36,7 @@ class Channel:
     code: str | None = None
     below: str | None = None
     control: float | None = None
+    vector: str | None = None
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def fit_scale(spec: WorldSpec, x: Float[np.ndarray, "b t d"]) -> Scale:
     )  # fmt: skip
     linked = np.asarray(raw.link(x.astype(np.float32)), np.float64)
     mean, sd = np.nanmean(linked, 0), np.nanstd(linked, 0)
-    sd = np.where(sd > 1e-6, sd, 1.0)
+    sd = _shared(spec, np.where(sd > 1e-6, sd, 1.0))
     least, most = np.nanmin(linked, 0), np.nanmax(linked, 0)
     reach = np.maximum(most - least, 1e-3)
     is_log = np.array([k == "log" for k in kinds])
@@ -102,3 +102,12 @@ def fit_scale(spec: WorldSpec, x: Float[np.ndarray, "b t d"]) -> Scale:
         raw,
         tuple(jnp.asarray(a, jnp.float32) for a in (mean, sd, lowest, highest)),
     )
+
+
+def _shared(spec: WorldSpec, sd: Float[np.ndarray, " d"]) -> Float[np.ndarray, " d"]:
+    """The spreads, one for all components of a vector: the root of their mean square."""
+    sd = sd.copy()
+    for name in {c.vector for c in spec.channels} - {None}:
+        of = [j for j, c in enumerate(spec.channels) if c.vector == name]
+        sd[of] = np.sqrt((sd[of] ** 2).mean())
+    return sd

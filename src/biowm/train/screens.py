@@ -8,8 +8,6 @@ and artefact are those of every other study; genes and cells are that world, see
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,8 +24,8 @@ from biowm.models.cells.reading import TOTAL, counts_of, read_cells
 from .cells.decoder_fit import fit_decoder
 from .cells.escape_fit import fit_escape
 from .cells.part import CellPart
-from .cells.signal import Signal, controls, find_signal, means, offsets
-from .cells.sums import QUARTERS, CellSums, quarters, sum_cells
+from .cells.signal import Signal, controls, find_signal, means, offsets, responses
+from .cells.sums import APART, QUARTERS, CellSums, parts_of, sum_cells
 from .cells.trust import trust_of_genes
 from .contest import Progress, portion, silent
 from .fit import fit_answers
@@ -36,17 +34,8 @@ from .horizons import declared
 from .stages import Stages
 
 _WITHIN = 16  # directions in which cells of one condition differ
-_POOL, _CLOUD = 1000, 200  # control cells kept of a context, cells looked at of a condition
-TRUE_CONTROLS = (QUARTERS - 1,)  # of the control cells: what responses of held-out conditions are measured from
-
-
-class Responses(NamedTuple):
-    """Mean readings [condition, gene] of all cells, of each one's controls, and the context [condition] they are of."""
-
-    mean: Float[np.ndarray, "c g"]
-    start: Float[np.ndarray, "c g"]
-    context: Int[np.ndarray, " c"]
-    traits: Float[np.ndarray, "k s"]
+_CONTROLS, _CLOUD, _LEAST, _MOST = 1000, 200, 30, 4e7  # cells kept of controls, of a condition; numbers kept in all
+HALVES = ((0, 1), (2, 3))  # every condition is read twice, so that its noise is known
 
 
 def fit_screen(
@@ -55,60 +44,60 @@ def fit_screen(
 ) -> Fitted:  # fmt: skip
     """Fit the default world to the training conditions of a screen; its test conditions are not learned from.
 
-    A quarter of the control cells is kept apart: responses of held-out conditions are measured from them, so that no
+    A fifth of the control cells is kept apart: responses of held-out conditions are measured from them, so that no
     prediction shares its controls with the truth. Raises: ValueError where there is too little to learn from.
     """
     tell = progress or silent
     split = split_conditions(screen, seed)
-    test = split == "test"
-    learned = ~test
-    quarter = quarters(screen, seed)
-    apart = screen.control[screen.of] & np.isin(quarter, TRUE_CONTROLS)
+    learned = split != "test"
+    part = parts_of(screen, seed)
     sums = sum_cells(screen, np.ones(len(screen.of), bool), seed, lambda share: tell("cells, sums", 0.25 * share))
-    known = _only(sums, learned, screen.control)
+    known, control = _only(sums, learned), screen.control
     traits, context = np.unique(np.nan_to_num(screen.traits), axis=0, return_inverse=True)
-    offset = offsets(known, screen.control, context)
-    signal = find_signal(known, offset, screen.control, context, learned, seed)
-    responses = _responses(sums, known, offset, screen.control, context, traits)
-    treated = np.flatnonzero(~screen.control & np.isfinite(responses.mean).all(1))
-    paths = paths_of(screen, treated, (responses.mean - responses.start)[treated] @ signal.directions)
-    spec = _latent(screen.spec, signal.directions.shape[1])
-    pool = np.flatnonzero(learned[treated])
+    offset = offsets(known, control, context)
+    signal = find_signal(known, offset, control, context, learned, seed)
+    axes = signal.directions
+    mean = means(sums, offset, QUARTERS)
+    start = controls(means(known, offset, QUARTERS), known.cells[:APART].sum(0), control, context)
+    treated = np.flatnonzero(~control & np.isfinite(mean).all(1))
+    halves = [responses(known, offset, half, control, context) @ axes for half in HALVES]
+    rows = [np.flatnonzero(learned & ~control & np.isfinite(half).all(1)) for half in halves]
+    twice = np.concatenate(rows)
+    raced = paths_of(screen, twice, np.concatenate([half[r] for half, r in zip(halves, rows, strict=True)]))
+    spec = _latent(screen.spec, axes.shape[1])
     fitted, answers = fit_answers(
-        spec, take(paths, pool), declared((), take(paths, pool), spec.clock, spec.targets, "start"),
-        seed=seed, thorough=thorough, stages=stages,
+        spec, raced, declared((), raced, spec.clock, spec.targets, "start"), seed=seed,
+        units=[screen.conditions[i] for i in twice], thorough=thorough, stages=stages,
         progress=lambda text, share: tell(text, 0.25 + 0.45 * share),
     )  # fmt: skip
     inside = _within(known, signal)
-    centre = controls(means(known, offset, (0, 1, 2)), known.cells[:3].sum(0), screen.control, np.zeros_like(context))[0]
-    encoder = CellEncoder(*(jnp.asarray(a, jnp.float32) for a in (centre, np.hstack([signal.directions, inside]), offset)))
-    chosen = learned[screen.of] & ~apart
+    n = known.cells[:APART].sum(0)
+    centre = np.average(np.nan_to_num(mean), axis=0, weights=n * control)
+    encoder = CellEncoder(*(jnp.asarray(a, jnp.float32) for a in (centre, np.hstack([axes, inside]), offset)))
+    chosen = learned[screen.of] & (part != APART)
     decoder = fit_decoder(screen, chosen, known, encoder, seed, lambda share: tell("cells, decoder", 0.7 + 0.2 * share))
-    kept = _pool(screen, known, encoder, context, chosen, seed)
+    kept = _pool(screen, known, mean, encoder, context, chosen, seed)
     tell("cells that do not answer", 0.9)
     escape, gain = fit_escape(*_clouds(screen, encoder, kept, context, learned, chosen, seed), seed=seed)
-    start = np.stack([responses.start[context == k][0] for k in range(len(traits))])
-    left, trust = trust_of_genes(
-        screen.spec, answers, (responses.mean[treated])[pool], responses.start[treated][pool], signal.directions
-    )
+    left, trust = trust_of_genes(screen.spec, answers, twice, mean, start, axes)
     cells = CellPart(
         spec=screen.spec, kind=screen.kind, counted=sums.counted, encoder=encoder, decoder=decoder, pool=kept,
-        escape=escape, loadings=signal.directions, controls=start, traits=traits, left=left, trust=trust,
-        reproducible=signal.reproducible, agreement=signal.agreement, gain=gain,
+        escape=escape, loadings=axes, controls=np.stack([start[context == k][0] for k in range(len(traits))]),
+        traits=traits, left=left, trust=trust, reproducible=signal.reproducible, agreement=signal.agreement, gain=gain,
     )  # fmt: skip
+    paths = paths_of(screen, treated, (mean - start)[treated] @ axes)
     record = fitted.record
     names = tuple(screen.conditions[i] for i in treated)
+    metrics = {**record.metrics, "signal": cells.verdict, "agreement": list(signal.agreement)}
     return dataclasses.replace(
         fitted,
         cohort=Cohort(names, paths, tuple(split[treated].tolist()), (0.0,) * len(names)),
         cells=cells,
         record=Record(
-            record.kind, {**record.inputs, "study": screen.sha256}, record.config, record.seed, record.parents,
-            {**record.metrics, "signal": cells.verdict, "agreement": list(signal.agreement),
-             "cells": digest_arrays([sums.cells])},
+            record.kind, {**record.inputs, "study": screen.sha256}, record.config, record.seed, record.parents, metrics
         ),
         study=screen.config.model_dump_json(exclude_defaults=True, by_alias=True),
-    )  # fmt: skip
+    )
 
 
 def split_conditions(screen: Screen, seed: int) -> np.ndarray:
@@ -155,24 +144,16 @@ def condition_paths(
 
 def _latent(genes: WorldSpec, k: int) -> WorldSpec:
     """The world of the response: what controls are is 0 by definition."""
-    channels = tuple(Channel(f"response {i + 1}", "", control=0.0) for i in range(k))
+    channels = tuple(Channel(f"response {i + 1}", "", control=0.0, vector="response") for i in range(k))
     return WorldSpec(genes.name, genes.clock, channels, genes.actions, genes.traits)
 
 
-def _only(sums: CellSums, learned: Bool[np.ndarray, " c"], control: Bool[np.ndarray, " c"]) -> CellSums:
-    """The sums without held-out conditions, and without the control cells that are kept apart."""
+def _only(sums: CellSums, learned: Bool[np.ndarray, " c"]) -> CellSums:
+    """The sums without held-out conditions and without what is kept apart."""
     total, cells = sums.total.copy(), sums.cells.copy()
     total[:, ~learned], cells[:, ~learned] = 0.0, 0.0
+    total[APART], cells[APART] = 0.0, 0.0
     return dataclasses.replace(sums, total=total, cells=cells)
-
-
-def _responses(
-    sums: CellSums, known: CellSums, offset: np.ndarray, control: np.ndarray, context: np.ndarray, traits: np.ndarray
-) -> Responses:
-    mean = means(sums, offset, tuple(range(QUARTERS)))
-    three = tuple(q for q in range(QUARTERS) if q not in TRUE_CONTROLS)
-    start = controls(means(known, offset, three), known.cells[list(three)].sum(0), control, context)
-    return Responses(mean, start, context, traits)
 
 
 def _within(sums: CellSums, signal: Signal) -> Float[np.ndarray, "g w"]:
@@ -190,22 +171,31 @@ def _within(sums: CellSums, signal: Signal) -> Float[np.ndarray, "g w"]:
 
 
 def _pool(
-    screen: Screen, sums: CellSums, encoder: CellEncoder, context: np.ndarray, chosen: np.ndarray, seed: int
-) -> CellPool:
-    """Control cells of every context: all of them, or a thousand at random."""
+    screen: Screen, known: CellSums, mean: np.ndarray, encoder: CellEncoder, context: np.ndarray, chosen: np.ndarray,
+    seed: int,
+) -> CellPool:  # fmt: skip
+    """Cells of every population with enough of them: a thousand at most of controls, two hundred of others."""
     rng = np.random.default_rng([seed, 9])
-    there = np.flatnonzero(chosen & screen.control[screen.of])
-    place = context[screen.of[there]]
-    rows = np.concatenate([rng.permutation(there[place == k])[:_POOL] for k in np.unique(place)])
-    rows = np.sort(rows)
+    order = rng.permutation(np.flatnonzero(chosen))
+    order = order[np.argsort(screen.of[order], kind="stable")]
+    edges = np.searchsorted(screen.of[order], np.arange(len(screen.conditions) + 1))
+    room = int(_MOST / screen.cells.shape[1] / max((~screen.control).sum(), 1))
+    most = np.where(screen.control, _CONTROLS, min(_CLOUD, room))
+    taken = [order[a:b][:k] for a, b, k in zip(edges[:-1], edges[1:], most, strict=True)]
+    groups = [c for c, t in enumerate(taken) if len(t) >= _LEAST or (screen.control[c] and len(t))]
+    rows = np.concatenate([taken[c] for c in groups])
+    of = np.repeat(np.arange(len(groups)), [len(taken[c]) for c in groups])
+    by_place = np.argsort(rows)
+    rows, of = rows[by_place], of[by_place]
     read = read_cells(screen.cells.rows(rows), screen.kind)
-    x = counts_of(read) if sums.counted else read.log1p
+    x = counts_of(read) if known.counted else read.log1p
     size = np.where(np.isfinite(read.size), read.size, TOTAL)
     batch = jnp.asarray(screen.batch[rows], jnp.int32)
     z = encoder(jnp.asarray(read.log1p), batch)
     return CellPool(
-        jnp.asarray(x, jnp.float32), z, jnp.asarray(size, jnp.float32), batch,
-        jnp.asarray(context[screen.of[rows]], jnp.int32),
+        x=jnp.asarray(x, jnp.float32), z=z, size=jnp.asarray(size, jnp.float32), batch=batch,
+        of=jnp.asarray(of, jnp.int32), dose=jnp.asarray(screen.dose[groups], jnp.float32),
+        context=jnp.asarray(context[groups], jnp.int32), mean=jnp.asarray(mean[groups], jnp.float32),
     )  # fmt: skip
 
 
@@ -229,10 +219,10 @@ def _clouds(
     cells = np.zeros((len(rows), most, latent.shape[1]), np.float32)
     weight = np.zeros((len(rows), most), np.float32)
     base = np.empty((len(rows), _CLOUD, latent.shape[1]), np.float32)
-    z, place = np.asarray(pool.z), np.asarray(pool.context)
+    z, of = np.asarray(pool.z), np.asarray(pool.of)
     for i, (c, t) in enumerate(zip(rows, taken, strict=True)):
         cells[i, : len(t)] = latent[np.searchsorted(index, t)]
         weight[i, : len(t)] = 1.0
-        there = np.flatnonzero(place == context[c])
+        there = np.flatnonzero(np.isin(of, pool.nearest(int(context[c]), np.zeros(screen.dose.shape[1]))))
         base[i] = z[rng.choice(there, _CLOUD, replace=len(there) < _CLOUD)]
     return base, cells, weight, screen.dose[rows].astype(np.float32)

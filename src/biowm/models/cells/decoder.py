@@ -35,6 +35,7 @@ class CellDecoder(eqx.Module):
 
     weights: eqx.AbstractVar[Float[Array, "g k"]]
     batch: eqx.AbstractVar[Float[Array, "b g"]]
+    spread: eqx.AbstractVar[Float[Array, " g"]]
 
     @abstractmethod
     def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:
@@ -57,9 +58,9 @@ class CellDecoder(eqx.Module):
 class CountDecoder(CellDecoder):
     """Counts: negative binomial with mean exp(level + weights z + batch) / size and inverse dispersion exp(spread)."""
 
-    level: Float[Array, " g"]
     weights: Float[Array, "g k"]
     batch: Float[Array, "b g"]
+    level: Float[Array, " g"]
     spread: Float[Array, " g"]
 
     def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:
@@ -91,9 +92,9 @@ class CountDecoder(CellDecoder):
 class NormalDecoder(CellDecoder):
     """Log1p values that are no counts: normal about level + weights z + batch, with one spread a gene."""
 
-    level: Float[Array, " g"]
     weights: Float[Array, "g k"]
     batch: Float[Array, "b g"]
+    level: Float[Array, " g"]
     spread: Float[Array, " g"]
 
     def mean(self, z: Float[Array, "*n k"], size: Float[Array, "*n"], batch: Int[Array, "*n"]) -> Float[Array, "*n g"]:

@@ -1,10 +1,11 @@
-"""The cells a population starts as, and which of them answer when something is given."""
+"""The cells a population is built from, and which of them answer when something more is given."""
 
 from __future__ import annotations
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from biowm.core.registry import register
@@ -12,13 +13,31 @@ from biowm.core.registry import register
 
 @register("models", "CellPool")
 class CellPool(eqx.Module):
-    """Control cells: readings `x` (counts, or log1p), latent `z`, `size` of their scaling, batch and context."""
+    """Cells that were measured: readings `x` (counts, or log1p), latent `z`, `size` of their scaling, batch, population.
+
+    Of every population that cells are kept of: its `dose` (0 throughout: controls), context, and mean log1p expression.
+    """
 
     x: Float[Array, "p g"]
     z: Float[Array, "p k"]
     size: Float[Array, " p"]
     batch: Int[Array, " p"]
-    context: Int[Array, " p"]
+    of: Int[Array, " p"]
+    dose: Float[Array, "m a"]
+    context: Int[Array, " m"]
+    mean: Float[Array, "m g"]
+
+    def nearest(self, context: int, dose: Float[np.ndarray, " a"]) -> Int[np.ndarray, " _"]:
+        """The populations that what is given was added to: of this context, and with the most of the set already given.
+
+        Raises: ValueError where the context has no population.
+        """
+        given = np.asarray(self.dose)
+        part = ((given == 0) | (given == dose)).all(1) & (np.asarray(self.context) == context)
+        if not part.any():
+            raise ValueError("no population of this context was measured")
+        size = np.where(part, (given != 0).sum(1), -1)
+        return np.flatnonzero(size == size.max())
 
 
 @register("models", "Escape")

@@ -62,10 +62,10 @@ def _start(sums: CellSums, encoder: CellEncoder) -> CellDecoder:
     (g, k), b = encoder.basis.shape, encoder.offset.shape[0]
     flat, none = jnp.zeros((g, k)), jnp.zeros((b, g))
     if sums.counted:
-        return CountDecoder(jnp.asarray(np.log(mean), jnp.float32), flat, none, jnp.zeros(g))
+        return CountDecoder(weights=flat, batch=none, level=jnp.asarray(np.log(mean), jnp.float32), spread=jnp.zeros(g))
     noise = np.sqrt(np.maximum(np.diag(sums.gram) / max(sums.sampled, 1), 1e-4))
-    level = jnp.asarray(encoder.centre)
-    return NormalDecoder(level, jnp.asarray(encoder.basis), encoder.offset, jnp.asarray(np.log(noise), jnp.float32))
+    spread = jnp.asarray(np.log(noise), jnp.float32)
+    return NormalDecoder(weights=encoder.basis, batch=encoder.offset, level=encoder.centre, spread=spread)
 
 
 def _step(

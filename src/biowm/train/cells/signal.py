@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from .sums import CellSums
+from .sums import APART, QUARTERS, CellSums
 
 MOST, _LEAST_CELLS, _SHUFFLES, _LEVEL, _PATIENCE = 64, 8, 499, 0.01, 3
 _SURE = 3.0  # standard deviations of noise
@@ -21,8 +21,9 @@ _SHRINK = 20.0  # control cells of a batch at which half of its offset is believ
 
 @dataclass(frozen=True)
 class Signal:
-    """Orthonormal `directions` [gene, k] of responses, and how many of them two halves agree on (0: none).
+    """Orthonormal `directions` [gene, k] of responses, and how many of them two halves agree on (0: none; one is kept).
 
+    All directions are kept where any is agreed on: what is weak in each may be strong in all of them.
     `agreement` is the correlation of the halves along each direction that was tested, `p` its permutation test.
     """
 
@@ -37,19 +38,19 @@ def offsets(sums: CellSums, control: Bool[np.ndarray, " c"], context: Int[np.nda
 
     A context that is all in one batch and of which nothing else is there cannot be told from it: the offset is 0.
     """
-    total, n = sums.total.sum(0), sums.cells.sum(0)
+    total, n = sums.total[list(QUARTERS)].sum(0), sums.cells[list(QUARTERS)].sum(0)
     mean = np.zeros_like(total)
     for k in np.unique(context):
         here = control & (context == k)
         mean[context == k] = total[here].sum(0) / max(n[here].sum(), 1.0)
     mixed = sums.mixed * control[:, None]
-    expected = mixed.T @ mean / np.maximum(sums.in_batch, 1.0)[:, None]
+    expected = mixed.T @ mean / np.maximum(mixed.sum(0), 1.0)[:, None]
     found = sums.by_batch / np.maximum(sums.in_batch, 1.0)[:, None] - expected
     return found * (sums.in_batch / (sums.in_batch + _SHRINK))[:, None]
 
 
 def means(sums: CellSums, offset: Float[np.ndarray, "b g"], quarters: tuple[int, ...]) -> np.ndarray:
-    """Mean readings [condition, gene] over some quarters, freed of what batches add; NaN where there is no cell."""
+    """Mean readings [condition, gene] over some parts, freed of what batches add; NaN where there is no cell."""
     total, n = sums.total[list(quarters)].sum(0), sums.cells[list(quarters)].sum(0)
     share = sums.mixed / np.maximum(sums.mixed.sum(1, keepdims=True), 1.0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -66,6 +67,15 @@ def controls(mean: np.ndarray, cells: np.ndarray, control: np.ndarray, context: 
     return found
 
 
+def responses(
+    sums: CellSums, offset: Float[np.ndarray, "b g"], parts: tuple[int, ...], control: Bool[np.ndarray, " c"],
+    context: Int[np.ndarray, " c"],
+) -> Float[np.ndarray, "c g"]:  # fmt: skip
+    """Mean readings over some parts minus those of the context's controls in the same parts."""
+    mean = means(sums, offset, parts)
+    return mean - controls(mean, sums.cells[list(parts)].sum(0), control, context)
+
+
 def find_signal(
     sums: CellSums, offset: np.ndarray, control: Bool[np.ndarray, " c"], context: Int[np.ndarray, " c"],
     learned: Bool[np.ndarray, " c"], seed: int,
@@ -74,15 +84,14 @@ def find_signal(
     rng = np.random.default_rng([seed, 4])
 
     def response(*quarters: int) -> np.ndarray:
-        mean = means(sums, offset, quarters)
-        return mean - controls(mean, sums.cells[list(quarters)].sum(0), control, context)
+        return responses(sums, offset, quarters, control, context)
 
-    usable = learned & ~control & (sums.cells.min(0) * 4 >= _LEAST_CELLS)
+    usable = learned & ~control & (sums.cells[:APART].min(0) * APART >= _LEAST_CELLS)
     rows = np.flatnonzero(usable)
-    whole = np.nan_to_num(response(0, 1, 2, 3)[learned & ~control])
+    whole = np.nan_to_num(response(*QUARTERS)[learned & ~control])
     if not len(whole):
         raise ValueError("no treated condition to learn from: expected at least one beside the controls")
-    weight = np.sqrt(sums.cells.sum(0)[learned & ~control])
+    weight = np.sqrt(sums.cells[:APART].sum(0)[learned & ~control])
     directions = np.linalg.svd(whole * (weight / weight.max())[:, None], full_matrices=False)[2].T
     if len(rows) == 0:
         return Signal(directions[:, :1], 0, (), ())
@@ -105,7 +114,7 @@ def find_signal(
         if misses >= _PATIENCE:
             break
     reproducible = count + common
-    return Signal(directions[:, : max(1, min(reproducible, MOST))], reproducible, tuple(agreement), tuple(p))
+    return Signal(directions[:, : MOST if reproducible else 1], reproducible, tuple(agreement), tuple(p))
 
 
 def _common(first: np.ndarray, second: np.ndarray, place: np.ndarray, gram: np.ndarray) -> int:

@@ -1,7 +1,8 @@
 """What cells on disk come to, in one pass: sums by condition, quarter and batch, and products of a sample of them.
 
 Cells are dealt to four quarters within their condition, so that what two quarters say of a condition is independent:
-that tells signal from noise. Memory holds sums, never cells.
+that tells signal from noise. A fifth of the control cells is kept apart: what is held out is measured from them, so
+that no prediction shares its controls with the truth. Memory holds sums, never cells.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from jaxtyping import Bool, Float, Int
 from biowm.data.screens import Screen
 from biowm.models.cells.reading import are_counts, read_cells
 
-QUARTERS, CHUNK = 4, 2048
+QUARTERS, APART, CHUNK = (0, 1, 2, 3), 4, 2048
 _SAMPLED = 20_000  # cells whose products are summed
 
 
 @dataclass(frozen=True)
 class CellSums:
-    """Sums of log1p readings [quarter, condition, gene], cells counted [quarter, condition] and [condition, batch].
+    """Sums of log1p readings [part, condition, gene], cells counted [part, condition] and [condition, batch].
+
+    Parts are the quarters, then the control cells that are kept apart.
 
     `by_batch` [batch, gene] and `in_batch` are of control cells, as deviations are built from them. `gram` [gene, gene]
     sums the products of `sampled` cells around their conditions' means. `counted`: whether values are scaled counts.
@@ -42,10 +45,10 @@ def sum_cells(
 ) -> CellSums:
     """Sum the `chosen` cells of a screen, streamed in the order of the file."""
     rows = np.flatnonzero(chosen)
-    quarter = quarters(screen, seed)[rows]
+    quarter = parts_of(screen, seed)[rows]
     sampled = np.random.default_rng([seed, 8]).permutation(len(rows)) < _SAMPLED
     (n_c, n_b), g = (len(screen.conditions), len(screen.batches)), screen.cells.shape[1]
-    total, cells, mixed = np.zeros((QUARTERS, n_c, g)), np.zeros((QUARTERS, n_c)), np.zeros((n_c, n_b))
+    total, cells, mixed = np.zeros((APART + 1, n_c, g)), np.zeros((APART + 1, n_c)), np.zeros((n_c, n_b))
     by_batch, in_batch, gram = np.zeros((n_b, g)), np.zeros(n_b), np.zeros((g, g), np.float32)
     sum_sampled, n_sampled = np.zeros((n_c, g)), np.zeros(n_c)
     counted = screen.kind == "counts"
@@ -58,7 +61,7 @@ def sum_cells(
         _add(total.reshape(-1, g), quarter[part] * n_c + of, y)
         np.add.at(cells, (quarter[part], of), 1.0)
         np.add.at(mixed, (of, batch), 1.0)
-        control = screen.control[of]
+        control = screen.control[of] & (quarter[part] != APART)
         _add(by_batch, batch[control], y[control])
         np.add.at(in_batch, batch[control], 1.0)
         kept = sampled[part]
@@ -80,11 +83,12 @@ def _add(into: Float[np.ndarray, "k g"], where: Int[np.ndarray, " m"], values: F
     into[groups] += np.add.reduceat(values[order].astype(np.float64), first, axis=0)
 
 
-def quarters(screen: Screen, seed: int) -> Int[np.ndarray, " n"]:
-    """The quarter of every cell of a screen, dealt at random within its condition."""
+def parts_of(screen: Screen, seed: int) -> Int[np.ndarray, " n"]:
+    """The part of every cell of a screen, dealt at random within its condition: a quarter, or kept apart (controls)."""
     shuffled = np.random.default_rng([seed, 3]).permutation(len(screen.of))
     order = shuffled[np.argsort(screen.of[shuffled], kind="stable")]
     _, first, count = np.unique(screen.of[order], return_index=True, return_counts=True)
-    quarter = np.empty(len(order), int)
-    quarter[order] = (np.arange(len(order)) - np.repeat(first, count)) % QUARTERS
-    return quarter
+    place = np.arange(len(order)) - np.repeat(first, count)
+    part = np.empty(len(order), int)
+    part[order] = np.where(screen.control[screen.of[order]], place % (APART + 1), place % APART)
+    return part

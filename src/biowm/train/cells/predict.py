@@ -1,0 +1,105 @@
+"""Populations that were never measured: their mean expression, and their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+
+from biowm.core.forecast import forecast, shares
+from biowm.core.queries import Queries
+from biowm.core.world import World
+from biowm.models.cells.moved import fold_for, moved_counts
+
+from ..fitted import Fitted
+from ..screens import condition_paths
+from .part import CellPart
+
+_DRAWS = 256
+
+
+def predict_responses(
+    world: World, dose: Float[np.ndarray, "c a"], traits: Float[np.ndarray, "c s"], hours: Float[np.ndarray, " c"],
+    key: PRNGKeyArray, draws: int = _DRAWS, progress: Callable[[float], None] = lambda share: None,
+) -> Float[np.ndarray, "c n k"]:  # fmt: skip
+    """Draws of the latent mean response of every condition at its time, free-running from the start."""
+    nothing = np.full((len(dose), len(world.spec.channels)), np.nan)
+    paths = condition_paths(dose, traits, hours, nothing)
+    when = np.asarray(hours, np.float32)[:, None]
+    rows = np.arange(len(dose))
+    asked = Queries(rows, np.zeros_like(rows), when)
+    return forecast(world, paths, asked, key=key, draws=draws, progress=progress)[:, :, 0]
+
+
+def predict_means(
+    fitted: Fitted, dose: Float[np.ndarray, "c a"], traits: Float[np.ndarray, "c s"], hours: Float[np.ndarray, " c"],
+    key: PRNGKeyArray, world: World | None = None,
+) -> Float[np.ndarray, "c g"]:  # fmt: skip
+    """Mean log1p expression of every gene in every condition, by the fitted world or another member of it."""
+    cells = _cells(fitted)
+    context = cells.context(traits)
+    response = predict_responses(world or fitted.world, dose, traits, hours, key).mean(1)
+    return np.maximum(cells.controls[context] + response @ cells.loadings.T, 0.0)
+
+
+def predict_cells(
+    fitted: Fitted, dose: Float[np.ndarray, "c a"], traits: Float[np.ndarray, "c s"], hours: Float[np.ndarray, " c"],
+    count: int, key: PRNGKeyArray, progress: Callable[[float], None] = lambda share: None,
+) -> Float[np.ndarray, "c n g"]:  # fmt: skip
+    """`count` cells of every condition, in the matrix's own kind (counts, or log1p).
+
+    Cells of the nearest populations that were measured (controls, or those that part of the set was given), each in its
+    own batch and with its own noise; the cells that answer what is added are moved until the population's mean is what
+    the world foretells. Raises: BadInput for a context without control cells.
+    """
+    cells = _cells(fitted)
+    context = cells.context(traits)
+    wanted = predict_means(fitted, dose, traits, hours, jax.random.fold_in(key, 0))
+    out = np.empty((len(dose), count, len(cells.spec.channels)), np.float32)
+    for i in range(len(dose)):
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, i + 1))))
+        near = cells.pool.nearest(int(context[i]), dose[i])
+        parts = [
+            _moved(cells, int(m), wanted[i], dose[i], n, rng)
+            for m, n in zip(near, shares([1 / len(near)] * len(near), count), strict=True)
+        ]
+        out[i] = np.concatenate(parts)
+        progress((i + 1) / len(dose))
+    return out
+
+
+def _moved(
+    cells: CellPart, population: int, wanted: Float[np.ndarray, " g"], dose: Float[np.ndarray, " a"], count: int,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "n g"]:  # fmt: skip
+    """Cells of a population as they would be read in one of this mean, by what is added to it."""
+    pool = cells.pool
+    base = np.flatnonzero(np.asarray(pool.of) == population)
+    rows = np.concatenate([rng.permutation(base)[:count], rng.choice(base, max(count - len(base), 0))])
+    given = np.asarray(pool.dose[population])
+    escape = float(cells.escape.share(jnp.asarray(np.where(given != 0, 0.0, dose), jnp.float32)))
+    answers = rng.random(count) >= escape
+    taken = jnp.asarray(rows)
+    x, size = np.asarray(pool.x[taken]), np.asarray(pool.size[taken])[:, None]
+    read = np.log1p(x * size) if cells.counted else x
+    # The mean is asked of these very cells, in their batches: what the sample has of its own is not the population's.
+    wanted = wanted + np.asarray(cells.encoder.offset)[np.asarray(pool.batch[taken])].mean(0)
+    target = (wanted * count - read[~answers].sum(0)) / max(answers.sum(), 1)
+    if not cells.counted:
+        return read + np.where(answers[:, None], target - read[answers].mean(0), 0.0).astype(np.float32)
+    mean = np.asarray(cells.decoder.mean(pool.z[taken], pool.size[taken], pool.batch[taken]))
+    spread = np.exp(np.asarray(cells.decoder.spread))
+    moved = x.copy()
+    if answers.any():
+        ours = x[answers], mean[answers], spread
+        moved[answers] = moved_counts(*ours, fold_for(*ours, size[answers, 0], np.maximum(target, 0.0)), rng)
+    return moved if cells.kind == "counts" else np.log1p(moved * size).astype(np.float32)
+
+
+def _cells(fitted: Fitted) -> CellPart:
+    if fitted.cells is None:
+        raise ValueError("this world was not fitted to single cells")
+    return fitted.cells
