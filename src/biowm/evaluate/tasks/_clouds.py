@@ -84,7 +84,7 @@ def shared(fold: Fold) -> Fold:
     return replace(fold, known=known, ours=every, theirs=every)
 
 
-def tested(fold: Fold) -> Context:
+def unseen(fold: Fold) -> Context:
     """The cells that no prediction knows: control cells of the truth, and those of every condition that is asked."""
     parts = [fold.theirs, *(fold.rows(c) for c in fold.asked)]
     rows = np.concatenate(parts)
@@ -93,7 +93,7 @@ def tested(fold: Fold) -> Context:
 
 def replicated(fold: Fold) -> Context:
     """The conditions that are asked with all control cells of their context: what replicates are made of."""
-    return tested(shared(fold))
+    return unseen(shared(fold))
 
 
 def learned_from(fold: Fold) -> Screen:
