@@ -38,10 +38,12 @@ from biowm.evaluate.certify import certify as examine
 from biowm.evaluate.exam import Exam
 from biowm.evaluate.foreign import Maker, exam_of_model, made, origin
 from biowm.evaluate.heldout import HeldOut, exam_of, held_out, heldout_rows
+from biowm.evaluate.heldout_cells import cell_rows
 from biowm.evaluate.reports.examples import examples
 from biowm.evaluate.reports.folder import write_reports
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
+from biowm.plan.conditions import Predicted, predict_conditions
 from biowm.plan.goals import Limit, parse_goal, parse_limit
 from biowm.plan.plans import Ground, plan_crossfit
 from biowm.plan.predictions import predictions
@@ -50,10 +52,12 @@ from biowm.plan.result import Plan
 from biowm.plan.whatif import Others, what_if
 from biowm.safety.support import judge
 from biowm.scale.processes import Processes
+from biowm.train.cells.part import population
 from biowm.train.checkpoint import load_fitted as open_fitted
 from biowm.train.checkpoint import save_fitted
 from biowm.train.contest import Progress, silent
 from biowm.train.fitted import Fitted
+from biowm.train.screens import fit_screen
 from biowm.train.stages import Stages
 from biowm.train.study import fit_study
 
@@ -62,7 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Question", "bench", "certify", "cohort", "fit", "load", "open_fitted", "plan", "question", "save_fitted",
-    "simulate", "write_futures",
+    "simulate", "simulate_conditions", "write_futures",
 ]  # fmt: skip
 
 
@@ -81,7 +85,7 @@ def load(
 
 
 def fit(
-    source: Study | Table,
+    source: Study | Screen | Table | AnnData,
     config: Mapping[str, Any] | None = None,
     *,
     horizons: Sequence[str] | None = None,
@@ -95,7 +99,7 @@ def fit(
 ) -> Fitted:
     """Fit the default world to a study and score it on the held-out subjects.
 
-    Args: a study, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of the
+    Args: a study or screen, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of the
     study's own; `mechanism` equations that enter the race (`Declared`: with the study's names for what they move);
     `thorough` lets smooth neighbours and the recurrent network race too (several times as long, often better);
     `out` a folder for the artefact, its report and, of equations, parameters.csv and a visual predictive check, vpc.csv
@@ -103,7 +107,11 @@ def fit(
     `keep_data` False leaves the histories out of the artefact and its report.
     Raises: BadInput for data that cannot be learned from.
     """
-    study = source if isinstance(source, Study) else studies.load(source, config, data=data)
+    study = source if isinstance(source, Study | Screen) else load(source, config, data=data)
+    if isinstance(study, Screen):
+        if horizons is not None or mechanism is not None:
+            raise BadInput(f"screen {study.config.study}: found horizons or a mechanism, expected neither")
+        return _fit_screen(study, thorough, seed, out, keep_data, progress)
     if horizons is not None:
         asked = tuple(sorted(units.quantity(h, study.spec.clock, "horizon") for h in horizons))
         study = dataclasses.replace(study, horizons=asked)
@@ -132,6 +140,35 @@ def fit(
     return fitted
 
 
+def _fit_screen(
+    screen: Screen, thorough: bool, seed: int, out: str | File | None, keep_data: bool, progress: Progress | None
+) -> Fitted:
+    """Fit a screen of cells, score it on its held-out conditions, write the artefact."""
+    tell, folder = progress or silent, None if out is None else File(out)
+    key = digest([screen.sha256, thorough, seed, versions()])
+    stages = Stages(None if folder is None else folder / ".stages", key)
+    try:
+        fitted = fit_screen(
+            screen, seed=seed, thorough=thorough, stages=stages, progress=lambda text, share: tell(text, 0.9 * share)
+        )
+    except ValueError as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"screen {screen.config.study}: {error}") from error
+    part = held_out(fitted)
+    if part is not None:
+        tell("scoring the held-out conditions", 0.9)
+        rows = heldout_rows(fitted, part.paths, part.subjects, seed=seed)
+        more = cell_rows(fitted, screen, seed=seed, progress=lambda share: tell("held-out cells", 0.93 + 0.05 * share))
+        fitted = dataclasses.replace(fitted, rows=(*rows, *more))
+    if folder is not None:
+        tell("reports", 0.98)
+        write_reports(fitted, [], folder, seed=seed)
+        save_fitted(fitted, folder, keep_data=keep_data)
+        stages.clear()
+    return fitted
+
+
 def simulate(
     fitted: Fitted,
     *,
@@ -142,12 +179,14 @@ def simulate(
     do: Sequence[str] = (),
     against: Sequence[str] = (),
     others: Others = "observed",
-    horizon: str | float,
+    horizon: str | float | None = None,
     draws: int = 200,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Futures:
     """Futures of one subject under interventions, with a calibrated joint band and the verdict on support.
+
+    Of a world of cells: of a population's mean log1p expression, gene by gene.
 
     Args: `context` traits of somebody new ("line=A"), of whom nothing was read; `do` and `against` texts such as
     "cpa=200 mg/d@0:28 d", times after the last reading used; `others` what the actions not named do: as recorded after
@@ -155,6 +194,7 @@ def simulate(
     noise, and their `contrast` holds the paired difference, the estimand, what must be assumed of assignment, overlap
     and tipping points. Raises: BadInput for what cannot be read.
     """
+    fitted = population(fitted)
     asked = question(fitted, subject=subject, history=history, start=start, context=context)
     return what_if(
         fitted,
@@ -162,11 +202,20 @@ def simulate(
         do=do,
         against=against,
         others=others,
-        horizon=horizon_of(fitted.spec, horizon),
+        horizon=_horizon(fitted, horizon),
         draws=draws,
         seed=seed,
         progress=lambda share: progress("futures", share),
     )
+
+
+def _horizon(fitted: Fitted, horizon: str | float | None) -> float:
+    """How far ahead; what is asked from the start is asked to the end of what was read, unless it is said."""
+    if horizon is not None:
+        return horizon_of(fitted.spec, horizon)
+    if fitted.horizons.origins != "start":
+        raise BadInput(f'--horizon: found nothing, expected how far ahead, such as "90 {fitted.spec.clock}"')
+    return fitted.horizons.values[-1]
 
 
 def predict(
@@ -188,6 +237,24 @@ def predict(
         fitted, history, labels, horizon=horizon_of(fitted.spec, horizon), draws=draws, seed=seed,
         progress=lambda share: progress("predictions", share),
     )  # fmt: skip
+
+
+def simulate_conditions(
+    fitted: Fitted,
+    conditions: str | File,
+    out: str | File,
+    *,
+    cells: int = 100,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Predicted:
+    """Write `cells` of every condition in a table as AnnData, beside measured control cells; see `plan.conditions`.
+
+    Raises: BadInput for what cannot be read, naming row and column.
+    """
+    return predict_conditions(
+        fitted, conditions, out, cells=cells, seed=seed, progress=lambda share: progress("cells", share)
+    )
 
 
 def write_futures(fitted: Fitted, asked: Question, futures: Futures, out: str | File) -> None:

@@ -87,9 +87,12 @@ def check(study: options.StudyFile, data: options.Data = None, seed: options.See
     \b
     biowm data check studies/ias.yaml
     """
+    from biowm.data.load import load
     from biowm.data.report import describe
-    from biowm.data.study import load
+    from biowm.data.screen_report import describe_screen
+    from biowm.data.study import Study
 
     with output.progress("load") as tell:
         loaded = load(study, data=data, progress=tell)
-    output.console().print(describe(loaded, seed), markup=False, soft_wrap=True)
+    told = describe(loaded, seed) if isinstance(loaded, Study) else describe_screen(loaded)
+    output.console().print(told, markup=False, soft_wrap=True)

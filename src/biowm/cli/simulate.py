@@ -17,7 +17,13 @@ Others = Literal["observed", "hold", "zero"]
 
 def simulate(
     artefact: options.Artefact,
-    horizon: options.Horizon,
+    horizon: Annotated[
+        str | None,
+        typer.Option(
+            help="How far ahead, such as '365 d'; of screens it may be left out: when cells were read.",
+            show_default=False,
+        ),
+    ] = None,
     subject: options.Subject = None,
     history: options.History = None,
     start: options.From = None,
@@ -25,7 +31,8 @@ def simulate(
     on: Annotated[
         Path | None,
         typer.Option(
-            help="A file of MEDS labels: predict at each of its prediction times, from the MEDS folder --history.",
+            help="A table of conditions (worlds of cells): write cells of each to --out. A file of MEDS labels: predict "
+            "at each of its prediction times, from the MEDS folder --history.",
             show_default=False,
         ),
     ] = None,
@@ -48,12 +55,14 @@ def simulate(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=2, help="Futures drawn.")] = 200,
+    cells: Annotated[int, typer.Option(min=1, help="Cells of a condition, with --on and no column cells.")] = 100,
     seed: options.Seed = 0,
     plot: options.Plot = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write the draws as a MEDS folder, marked simulated (worlds of MEDS data); with --on: .parquet, .csv.",
+            help="Write the draws as a MEDS folder, marked simulated (worlds of MEDS data); with --on: .h5ad of "
+            "cells; .parquet or .csv of MEDS labels.",
             show_default=False,
         ),
     ] = None,
@@ -66,17 +75,25 @@ def simulate(
     \b
     biowm simulate runs/ias --subject 1 --from 400 --do "cpa=200 mg/d@0:90 d" --against zero --horizon "365 d"
     biowm simulate runs/ias --history new.csv --do "leuprolide=7.5 mg@0 every 28 d x6" --horizon "180 d" --json
-    biowm simulate runs/screen --context cell_line=K562 --do "KLF1=up" --do "MAP2K6=up" --horizon "7 d"
+    biowm simulate runs/screen --context cell_line=K562 --do "KLF1=up" --do "MAP2K6=up"
+    biowm simulate runs/screen --on conditions.csv --out predicted.h5ad
     biowm simulate runs/mimic-demo --subject 10002428 --from "24 h" --horizon "24 h" --out futures
     biowm simulate runs/mimic-demo --history mimic-demo --on labels.parquet --horizon "24 h" --out predictions.parquet
     """
     runtime.prepare()
+    import numpy as np
+
     from biowm import api
 
     from .pictures import save, simulated
-    from .tables import contrast_lines, futures_table, support_line
+    from .tables import contrast_lines, futures_table, genes_table, support_line
 
     fitted = api.open_fitted(artefact)
+    if on is not None and fitted.cells is not None:
+        _conditions(
+            fitted, on, out, cells, seed, json, others=(subject, history, start, context, do, against, plot, horizon)
+        )
+        return
     if on is not None:
         _predict(
             fitted,
@@ -103,7 +120,33 @@ def simulate(
     if json:
         output.emit(futures.to_json())
     else:
-        output.show(futures_table(futures), support_line(futures), *contrast_lines(futures))
+        if fitted.cells is None:
+            shown = futures_table(futures)
+        else:
+            asked = api.question(fitted, subject=subject, history=history, start=start, context=context)
+            shown = genes_table(futures, fitted.cells, np.asarray(asked.path.traits))
+        output.show(shown, support_line(futures), *contrast_lines(futures))
+
+
+def _conditions(
+    fitted: Fitted, on: Path, out: Path | None, cells: int, seed: int, json: bool, *, others: tuple[object, ...]
+) -> None:
+    """Write the cells of a table of conditions."""
+    from biowm import api
+    from biowm.core.errors import BadInput
+
+    from .tables import conditions_table
+
+    if any(other is not None for other in others):
+        raise BadInput("--on: found other options beside it, expected --out, --cells, --seed and --json alone")
+    if out is None or out.suffix != ".h5ad":
+        raise BadInput(f"--on {on}: expected --out FILE.h5ad beside it")
+    with output.progress("simulate") as tell:
+        found = api.simulate_conditions(fitted, on, out, cells=cells, seed=seed, progress=tell)
+    if json:
+        output.emit({"out": str(out), **found.to_json()})
+    else:
+        output.show(conditions_table(found), f"Signal: {found.signal}", f"Written to {out}")
 
 
 def _predict(
@@ -111,7 +154,7 @@ def _predict(
     history: Path | None,
     on: Path,
     out: Path | None,
-    horizon: str,
+    horizon: str | None,
     draws: int,
     seed: int,
     *,
@@ -120,6 +163,9 @@ def _predict(
     """Write the predictions for a file of labels as a table."""
     from biowm import api
     from biowm.core.errors import BadInput
+
+    if horizon is None:
+        raise BadInput(f"--on {on}: found no --horizon, expected how far ahead of each prediction time")
 
     if any(other is not None for other in others):
         raise BadInput("--on: found other options beside it, expected --history, --out, --horizon, --draws and --seed")

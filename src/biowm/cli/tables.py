@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from rich.table import Table
 from rich.text import Text
 
@@ -15,10 +16,12 @@ from biowm.core.futures import Futures
 from biowm.core.interval import Interval, Row
 from biowm.engine.trial import Trial
 from biowm.evaluate.reports.figures import verdict
+from biowm.plan.conditions import Predicted
+from biowm.train.cells.part import CellPart
 from biowm.train.fitted import Fitted
 from biowm.train.race import Race
 
-_MOST_TIMES = 12
+_MOST_TIMES, _MOST_GENES = 12, 20
 
 
 def fit_json(fitted: Fitted, folder: Path) -> dict[str, Any]:
@@ -102,6 +105,33 @@ def futures_table(futures: Futures) -> Table:
         shown = [f for f in (futures, other, futures.contrast) if f is not None]
         cells = [_band(f, int(i), j) for f in shown for j in spec.targets]
         table.add_row(f"{futures.times[i]:.4g}", *cells)
+    return table
+
+
+def genes_table(futures: Futures, cells: CellPart, traits: Float[np.ndarray, " s"]) -> Table:
+    """The genes whose mean changes most from the controls of a context (its traits), at the last time."""
+    at, start = futures.median[-1], cells.controls[cells.context(traits[None])[0]]
+    most = np.argsort(-np.abs(at - start), kind="stable")[:_MOST_GENES]
+    band = f"{futures.level:.0%} of all genes" if futures.level else "spread, no promise"
+    table = Table("gene", "controls", f"median \\[{band}]", "change")
+    table.title = f"Mean log1p expression after {futures.times[-1]:g} {futures.spec.clock}: {cells.verdict}"
+    table.title_justify = "left"
+    for j in most:
+        table.add_row(
+            futures.spec.channels[j].name, f"{start[j]:.3f}", _band(futures, -1, int(j)), f"{at[j] - start[j]:+.3f}"
+        )
+    return table
+
+
+def conditions_table(found: Predicted) -> Table:
+    """Every condition, how many cells were made, whether the data cover it, and what changes most."""
+    table = Table("condition", "cells", "support", "largest changes of mean log1p expression")
+    for i, name in enumerate(found.asked.names):
+        change = found.mean[i] - found.start[i]
+        most = np.argsort(-np.abs(change), kind="stable")[:3]
+        said = ", ".join(f"{found.genes[j]} {change[j]:+.2f}" for j in most)
+        verdict_ = "; ".join((found.support[i].verdict, *found.support[i].reasons))
+        table.add_row(name, str(found.asked.counts[i]), verdict_, said)
     return table
 
 

@@ -134,9 +134,11 @@ class StudyConfig(Keys):
     def _only_paths(cls, data: Any) -> Any:
         later = _LATER & set(data) if isinstance(data, dict) else set()
         cloud = isinstance(data, dict) and data.get("regime") not in (None, "path")
+        if cloud:
+            raise ValueError(f"regime {data['regime']}: a screen of cells; expected regime: path here")
         listed = isinstance(data, dict) and isinstance(data.get("actions"), dict) and "from" in data["actions"]
-        if later or cloud or listed:
-            what = sorted(later) or (["actions.from"] if listed else [f"regime {data['regime']}"])
+        if later or listed:
+            what = sorted(later) or ["actions.from"]
             raise ValueError(f"{', '.join(what)}: these keys are of screens of cells, which say regime: cloud")
         return data
 

@@ -13,6 +13,8 @@ from biowm.core.errors import BadInput
 
 from .faults import fault
 
+_LISTED = 40  # names in a message: a screen has thousands of genes
+
 
 class Keys(BaseModel):
     """A block of the study file: its keys are its fields, and any other key is refused with the closest one.
@@ -35,12 +37,13 @@ class Keys(BaseModel):
 
 
 def closest(name: str, names: Any) -> str:
-    """The tail of a message that a name is unknown: the likely meaning and the names there are."""
+    """The tail of a message that a name is unknown: the likely meaning and the names there are (the first of many)."""
     names = [str(n) for n in names]
     folded = {n.casefold(): n for n in names}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     guess = f" (did you mean {folded[near[0]]!r}?)" if near else ""
-    return f"{guess}; there are: {', '.join(names) or 'none'}"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{guess}; there are: {', '.join(names[:_LISTED]) or 'none'}{more}"
 
 
 class _Loader(yaml.SafeLoader):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from .cell_matrix import Cells
 from .faults import fault
-from .screen_config import ScreenConfig
+from .screen_config import Filled
 from .screen_file import Source
 from .tables import Repair
 
@@ -30,7 +30,7 @@ class Seen:
 
 
 def scan(
-    config: ScreenConfig,
+    config: Filled,
     source: Source,
     cells: Cells,
     control: Bool[np.ndarray, " n"],
@@ -83,17 +83,17 @@ def _first(index: np.ndarray, x: np.ndarray, wrong: np.ndarray) -> tuple[int, in
 
 
 def _refuse(
-    source: Source, config: ScreenConfig, cells: Cells, index: np.ndarray, x: np.ndarray, wrong: np.ndarray, text: str
+    source: Source, config: Filled, cells: Cells, index: np.ndarray, x: np.ndarray, wrong: np.ndarray, text: str
 ) -> None:
     if wrong.any():
         raise _bad(source, config, cells, _first(index, x, wrong), text)
 
 
-def _bad(source: Source, config: ScreenConfig, cells: Cells, at: tuple[int, int, float], expected: str):
+def _bad(source: Source, config: Filled, cells: Cells, at: tuple[int, int, float], expected: str):
     cell = source.annotations.obs.index[cells.taken[at[0]]]
     gene = source.annotations.var.index[at[1]]
     return fault(f"{at[2]:g}", expected, file=source.file, row=cell, column=f"{gene} of {_name(config)}")
 
 
-def _name(config: ScreenConfig) -> str:
+def _name(config: Filled) -> str:
     return "X" if config.layer.name is None else f"layer {config.layer.name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -92,18 +92,14 @@ class CloudShares(Shares):
     by: str = "condition"
 
 
-class ScreenConfig(Keys):
-    """A study file of single cells; whatever is left out is filled in by the schema of the table."""
+class _Described(Keys):
+    """What every study file of single cells says or leaves as it is."""
 
     study: str = "study"
     table: str
     format: Literal["h5ad", "zarr"] | None = None
     regime: Literal["cloud"] = "cloud"
     layout: Literal["auto", "scperturb", "perturbench", "gears", "vcc"] | None = Field(default=None, alias="schema")
-    control: Control | None = None
-    actions: SetMembers | None = None
-    context: dict[str, str] | None = None
-    time: Read | None = None
     dose: Doses | None = None
     layer: Layer = Layer()
     genes: Genes = Genes()
@@ -114,6 +110,29 @@ class ScreenConfig(Keys):
     use: Use = Use()
 
 
+class ScreenConfig(_Described):
+    """A study file of single cells; whatever is left out is filled in by the schema of the table."""
+
+    control: Control | None = None
+    actions: SetMembers | None = None
+    context: dict[str, str] | None = None
+    time: Read | None = None
+
+
+class Filled(_Described):
+    """A study file in which the schema has filled in what was left out."""
+
+    control: Control
+    actions: SetMembers
+    context: dict[str, str]
+    time: Read
+
+    @property
+    def traits(self) -> dict[str, str]:
+        """The columns of obs that hold the context of cells, by trait."""
+        return {name: column for name, column in self.context.items() if name != BATCH}
+
+
 def is_screen(data: Any) -> bool:
     """Whether the content of a study file describes a screen of cells."""
     return isinstance(data, dict) and data.get("regime") == "cloud"
@@ -121,8 +140,20 @@ def is_screen(data: Any) -> bool:
 
 def parse(data: Any, file: object = "study") -> ScreenConfig:
     """The screen that plain data describe. Raises BadInput naming `file` and the key."""
+    return _parse(ScreenConfig, data, file)
+
+
+def parse_filled(data: Any, file: object = "study") -> Filled:
+    """The description of a screen that was read before, of which nothing is left out; raises as `parse`."""
+    return _parse(Filled, data, file)
+
+
+Config = TypeVar("Config", bound=_Described)
+
+
+def _parse(form: type[Config], data: Any, file: object) -> Config:
     try:
-        return ScreenConfig.model_validate(data)
+        return form.model_validate(data)
     except ValidationError as error:
         raise refuse(error, file) from None
 

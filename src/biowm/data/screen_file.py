@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from .keys import closest
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from typing_extensions import TypeIs
 
 MEMORY = "the AnnData object"
 
@@ -44,7 +45,7 @@ class Source:
     sha256: str
 
 
-def is_anndata(source: object) -> TypeGuard[AnnData]:
+def is_anndata(source: object) -> TypeIs[AnnData]:
     """Whether this is an AnnData object; anndata is not imported to find out."""
     module = sys.modules.get("anndata")
     return module is not None and isinstance(source, module.AnnData)
@@ -69,14 +70,17 @@ def _of_memory(table: AnnData, layer: str | None) -> Source:
 
     if layer is not None and layer not in table.layers:
         raise fault(f"no layer {layer!r}{closest(layer, table.layers)}", "a layer that is there", file=MEMORY)
-    notes = Annotations(table.obs, table.var, table.uns)
+    obs, var = table.obs, table.var
+    if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
+        raise fault("annotations that are read lazily", "them in memory: .to_memory()", file=MEMORY)
+    notes = Annotations(obs, var, table.uns)
     if table.isbacked and layer is None:
         if table.is_view:
             raise fault(
                 "a view of a file", "the whole of it (key where keeps some cells), or .to_memory()", file=MEMORY
             )
         file = Path(str(table.filename))
-        return Source(MEMORY, notes, _stored(file, "X"), digest([_digest_of(file), _digest_frame(table.obs)]))
+        return Source(MEMORY, notes, _stored(file, "X"), digest([_digest_of(file), _digest_frame(obs)]))
     values: Any = table.X if layer is None else table.layers[layer]
     if values is None:
         raise fault("no X", "readings, or the key layer", file=MEMORY)
@@ -86,7 +90,7 @@ def _of_memory(table: AnnData, layer: str | None) -> Source:
     else:
         values = np.asarray(values)
         content = [values]
-    sha256 = digest([digest_arrays(content), _digest_frame(table.obs), _digest_frame(table.var)])
+    sha256 = digest([digest_arrays(content), _digest_frame(obs), _digest_frame(var)])
     return Source(MEMORY, notes, Held(values.shape, values), sha256)
 
 
@@ -106,7 +110,7 @@ def _of_file(file: Path, layer: str | None) -> Source:
         if isinstance(error, BadInput):
             raise
         raise fault(f"{type(error).__name__}: {error}", "a whole h5ad file (or zarr folder)", file=file) from None
-    if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
+    if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame) and isinstance(uns, Mapping)):
         raise fault("annotations of a form before anndata 0.7", "the file written again by a newer anndata", file=file)
     if layer is not None and layer not in layers:
         raise fault(f"no layer {layer!r}{closest(layer, ['X', *layers])}", "a layer that is there", file=file)

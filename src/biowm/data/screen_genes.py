@@ -10,14 +10,14 @@ from jaxtyping import Int
 from .faults import fault
 from .keys import closest
 from .screen_check import Seen
-from .screen_config import ScreenConfig
+from .screen_config import Filled
 from .screen_file import Source
 from .tables import Repair
 
 _HVG = "highly_variable"
 
 
-def gene_names(config: ScreenConfig, source: Source, say: Callable[[Repair], None]) -> list[str]:
+def gene_names(config: Filled, source: Source, say: Callable[[Repair], None]) -> list[str]:
     """The name of every gene. Raises BadInput naming those used twice."""
     var, column = source.annotations.var, config.genes.name
     if column is not None and column not in var:
@@ -33,7 +33,7 @@ def gene_names(config: ScreenConfig, source: Source, say: Callable[[Repair], Non
     return names
 
 
-def read_genes(config: ScreenConfig, source: Source, seen: Seen) -> Int[np.ndarray, " g"]:
+def read_genes(config: Filled, source: Source, seen: Seen) -> Int[np.ndarray, " g"]:
     """The columns that are read, in the order of the table: all, the highly variable ones, or the `top` by variance.
 
     The variance is that of log1p expression over control cells, so that nothing is chosen by what will be asked.

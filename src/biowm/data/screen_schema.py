@@ -10,7 +10,13 @@ import pandas as pd
 from .columns import Text
 from .faults import fault
 from .keys import closest
-from .screen_config import BATCH, Control, Doses, Genes, Labels, Of, Read, ScreenConfig, SetMembers
+from .screen_config import (
+    BATCH,
+    Filled,
+    ScreenConfig,
+    parse_filled,
+)
+from .screen_sets import no_control
 from .tables import Repair
 
 _BATCHES = ("batch", "gem_group", "gemgroup", "lane")
@@ -49,7 +55,7 @@ SCHEMAS = {
 
 def filled(
     config: ScreenConfig, obs: pd.DataFrame, var: pd.DataFrame, file: str, say: Callable[[Repair], None]
-) -> ScreenConfig:
+) -> Filled:
     """The study file with all that it leaves out filled in from the schema of the table; `say` hears of each.
 
     Raises BadInput where the schema cannot be told, or has no such column.
@@ -60,18 +66,21 @@ def filled(
     if asked == "auto" and schema is not None:
         say(Repair(f"schema told from the columns of obs: {schema.name}", 1, file))
     if config.time is None and "time" not in known:
-        known["time"] = Read(at=1.0, unit="d")
+        known["time"] = {"at": 1.0, "unit": "d"}
         say(Repair("time of reading not declared (key time): taken as 1 d after the sets were given", 1, file))
     known.setdefault("context", config.context or {})
-    return config.model_copy(update=known)
+    return parse_filled({**config.model_dump(), **known}, file)
 
 
 def _guess(obs: pd.DataFrame, file: str) -> Schema:
-    for schema in SCHEMAS.values():
-        if schema.labels in obs:
-            words = obs[schema.labels].dropna().unique()
-            if any(schema.control in str(word).split("+") for word in words):
-                return schema
+    there = [schema for schema in SCHEMAS.values() if schema.labels in obs]
+    for schema in there:
+        if any(schema.control in str(word).split("+") for word in obs[schema.labels].dropna().unique()):
+            return schema
+    if there:
+        column, words = there[0].labels, {s.control for s in there if s.labels == there[0].labels}
+        seen = {str(word) for word in obs[column].dropna().unique()}
+        raise no_control(sorted(words), seen, file, column)
     known = ", ".join(f"{s.name} ({s.labels} with {s.control!r})" for s in SCHEMAS.values())
     raise fault(
         f"none of the known schemas in the columns {', '.join(map(str, obs.columns)) or 'none'}",
@@ -87,20 +96,18 @@ def _of_schema(config: ScreenConfig, schema: Schema, obs: pd.DataFrame, var: pd.
         raise fault(found, f"the columns of schema {schema.name}", file=file, column="obs")
     known: dict[str, object] = {}
     if config.control is None:
-        known["control"] = Control(obs=schema.labels, value=(schema.control,))
+        known["control"] = {"obs": schema.labels, "value": [schema.control]}
     if config.actions is None:
-        effect = Of(obs=_TYPES) if _TYPES in obs else None
-        labels = Labels(obs=schema.labels, split=_separator(schema, obs))
-        known["actions"] = SetMembers(labels=labels, effect=effect)
+        effect = {"obs": _TYPES} if _TYPES in obs else None
+        known["actions"] = {"from": {"obs": schema.labels, "split": _separator(schema, obs)}, "effect": effect}
     if config.context is None:
         known["context"] = _contexts(schema, obs)
     if config.dose is None and schema.dose in obs and _differs(obs[schema.dose]):
-        unit = Of(obs=schema.unit) if schema.unit in obs else None
-        known["dose"] = Doses(obs=schema.dose, unit=unit)
+        known["dose"] = {"obs": schema.dose, "unit": {"obs": schema.unit} if schema.unit in obs else None}
     if config.time is None and schema.time in obs and obs[schema.time].notna().all():
-        known["time"] = Read(obs=schema.time, unit="h")
+        known["time"] = {"obs": schema.time, "unit": "h"}
     if config.genes.name is None and schema.gene in var:
-        known["genes"] = Genes(**{**config.genes.model_dump(), "name": schema.gene})
+        known["genes"] = {**config.genes.model_dump(), "name": schema.gene}
     return known
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from biowm.core import units
 from biowm.core.errors import BadInput
 
 from .faults import fault
+from .keys import closest
+from .locate import natural
 from .screen_config import Effect
-from .tables import Repair
 
 CONTROLS = (
     "control", "ctrl", "non-targeting", "nontargeting", "non_targeting", "ntc", "dmso", "vehicle", "untreated",
     "unperturbed", "mock", "safe-targeting", "negative control",
 )  # fmt: skip
-_UP = ("crispra", "activation", "overexpression", "oe", "up")
-_DOWN = ("crispri", "knock-down", "knockdown", "interference", "shrna", "sirna", "rnai", "down")
-_OUT = ("crispr", "crispr-cas9", "crispr-ko", "crisprko", "knock-out", "knockout", "ko")
-_EFFECTS: dict[str, Effect] = {w: "up" for w in _UP} | {w: "down" for w in _DOWN} | {w: "knock-out" for w in _OUT}
+_WORDS: dict[Effect, tuple[str, ...]] = {
+    "up": ("crispra", "activation", "overexpression", "oe", "up"),
+    "down": ("crispri", "knock-down", "knockdown", "interference", "shrna", "sirna", "rnai", "down"),
+    "knock-out": ("crispr", "crispr-cas9", "crispr-ko", "crisprko", "knock-out", "knockout", "ko"),
+}
+_EFFECTS: dict[str, Effect] = {word: effect for effect, words in _WORDS.items() for word in words}
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,6 @@ class Grammar:
     control: tuple[str, ...]
     file: str
     column: str
-    say: Callable[[Repair], None]
 
     def parts(self, label: str) -> tuple[str, ...]:
         """The words between the marks of a label."""
@@ -93,6 +95,15 @@ class Grammar:
         return fault(found, expected, file=self.file, row=row, column=column or self.column)
 
 
+def no_control(words: Sequence[str], seen: Iterable[str], file: str, column: str) -> BadInput:
+    """The message that no cell has a word of the control, with the likely one among those seen."""
+    seen = sorted(set(seen), key=natural)
+    like = [word for word in seen if word.casefold() in CONTROLS]
+    guess = f" (did you mean {like[0]!r}?)" if like else closest(words[0], seen)
+    found = f"no cell with {' or '.join(map(repr, words))}{guess}"
+    return fault(found, "control cells (key control: {obs: COLUMN, value: WORD})", file=file, column=column)
+
+
 def effect_of(word: object) -> Effect | None:
     """What a type of perturbation does to its target (CRISPRa: up), None where the word does not say."""
     return _EFFECTS.get(str(word).strip().casefold())
@@ -107,6 +118,9 @@ def given(targets: Sequence[str], doses: Sequence[float | None], unit: str, effe
     )
 
 
-def in_unit(member: Given, unit: str) -> float:
-    """The dose of a member in `unit`."""
-    return member.dose if member.unit == unit else member.dose * units.factor(member.unit, unit)
+def in_unit(member: Given, unit: str) -> Given:
+    """The same with its dose in `unit`."""
+    if member.unit == unit:
+        return member
+    dose = member.dose * units.factor(member.unit, unit)
+    return replace(member, dose=float(f"{dose:.12g}"), unit=unit)  # 1000 nM is 1 uM, not 1.0000000000000002

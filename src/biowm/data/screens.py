@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from biowm.core.record import digest
@@ -16,7 +17,7 @@ from biowm.core.spec import Channel, WorldSpec
 from . import screen_check, screen_config, screen_file, screen_groups
 from .cell_matrix import Cells
 from .locate import locate
-from .screen_config import ScreenConfig
+from .screen_config import Filled, ScreenConfig
 from .screen_file import Annotations, Source
 from .screen_genes import gene_names, read_genes
 from .screen_schema import filled
@@ -39,7 +40,7 @@ class Screen:
     calibrate and test, by condition, where the table has them. `notes` is all that the table says of these cells.
     """
 
-    config: ScreenConfig
+    config: Filled
     spec: WorldSpec
     conditions: tuple[str, ...]
     members: tuple[str, ...]
@@ -64,6 +65,11 @@ class Screen:
         """The names of the genes, in the order of the channels."""
         return tuple(channel.name for channel in self.spec.channels)
 
+    @property
+    def genes_var(self) -> pd.DataFrame:
+        """All that the table says of the genes that are read, in the order of the channels."""
+        return self.notes.var.iloc[self.cells.genes]
+
 
 def load_screen(
     source: str | Path | AnnData, config: Mapping[str, Any] | None = None, *, data: str | Path | None = None
@@ -87,17 +93,17 @@ def load_screen(
 def from_source(config: ScreenConfig, source: Source) -> Screen:
     """A screen from an opened table and its description."""
     repairs: list[Repair] = []
-    config = filled(config, source.annotations.obs, source.annotations.var, source.file, repairs.append)
-    groups = screen_groups.read(config, source, repairs.append)
-    names = gene_names(config, source, repairs.append)
+    full = filled(config, source.annotations.obs, source.annotations.var, source.file, repairs.append)
+    groups = screen_groups.read(full, source, repairs.append)
+    names = gene_names(full, source, repairs.append)
     everything = Cells(source.matrix, groups.rows, np.arange(len(names)))
-    seen = screen_check.scan(config, source, everything, groups.control[groups.of], repairs.append)
-    genes = read_genes(config, source, seen)
+    seen = screen_check.scan(full, source, everything, groups.control[groups.of], repairs.append)
+    genes = read_genes(full, source, seen)
     channels = tuple(Channel(names[j], UNIT, "real", 0.0) for j in genes)
     obs = source.annotations.obs.iloc[groups.rows]
-    spec = WorldSpec(config.study, groups.clock, channels, groups.actions, groups.traits, regime="cloud")
+    spec = WorldSpec(full.study, groups.clock, channels, groups.actions, groups.traits, regime="cloud")
     return Screen(
-        config=config,
+        config=full,
         spec=spec,
         conditions=groups.conditions,
         members=groups.members,
@@ -114,6 +120,6 @@ def from_source(config: ScreenConfig, source: Source) -> Screen:
         sparsity=seen.sparsity,
         notes=Annotations(obs, source.annotations.var, source.annotations.uns),
         repairs=tuple(repairs),
-        sha256=digest([source.sha256, config.model_dump(mode="json")]),
+        sha256=digest([source.sha256, full.model_dump(mode="json")]),
         given_split=groups.given_split,
     )

@@ -33,13 +33,14 @@ from biowm.models.scale import Scale
 from biowm.models.tracker import Frame
 
 from .calibrate import Calibration
+from .cells.saved import from_data, to_data
 from .envelope import Envelope
 from .fitted import Cohort, Fitted
 from .horizons import Horizons
 from .race import Race, RaceRow
 from .stages import write_atomic
 
-FORMAT = 5
+FORMAT = 6
 UNNAMED = '@register("mechanisms", "a-name") above its class: an artefact holds names, never code'
 _PARTS: dict[str, type[eqx.Module]] = {"Frame": Frame, "Scale": Scale, "Wiring": Wiring, "Factors": Factors}
 _NAMES = {"weights": "weights.safetensors", "calibration": "calibration.json", "metrics": "metrics.json"}
@@ -67,6 +68,8 @@ def save_fitted(fitted: Fitted, folder: File, *, keep_data: bool = True) -> None
         ],
         "envelope": _encode_fields(fitted.envelope, "envelope", arrays),
     }
+    if fitted.cells is not None:
+        body["cells"] = to_data(fitted.cells, _encode, arrays)
     files = {
         _NAMES["weights"]: save(arrays),
         _NAMES["calibration"]: _json(_calibrations(fitted)),
@@ -125,6 +128,7 @@ def load_fitted(folder: File | str) -> Fitted:
             rows=rows,
             record=record,
             study=body["study"],
+            cells=from_data(body["cells"], lambda data: _decode(data, arrays, spec), arrays) if "cells" in body else None,
         )
     except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
         raise BadInput(

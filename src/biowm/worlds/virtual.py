@@ -17,7 +17,9 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from biowm.core.mechanism import Mechanism, vector
-from biowm.core.world import Belief, Moment, Observation, State, World
+from biowm.core.world import Belief, Moment, Observation, State
+
+from .open import Open
 
 
 class VirtualState(State):
@@ -40,7 +42,7 @@ class VirtualBelief(Belief):
     doubt: Float[Array, " d"]
 
 
-class Virtual(World):
+class Virtual(Open):
     """Virtual `subjects`; readings err by a factor of sd `noise` (log) and are never taken as less than `dim`.
 
     A step of the world takes `steps` of the equations' flow.
@@ -56,6 +58,10 @@ class Virtual(World):
         """The equations with one subject's parameters."""
 
     @abstractmethod
+    def outlet(self, own: Float[Array, " p"], body: Float[Array, " s"]) -> Float[Array, " o"]:
+        """What a subject shows at the outlets."""
+
+    @abstractmethod
     def born(self, own: Float[Array, " p"]) -> Float[Array, " s"]:
         """The states of a subject at time 0."""
 
@@ -68,16 +74,7 @@ class Virtual(World):
 
     def update(self, belief: VirtualBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> VirtualBelief:
         """Weigh the subjects by how likely they are read so; a second reading at one time is the first."""
-        dim, doubt = jnp.asarray(self.dim), jnp.maximum(belief.doubt, 1e-3)
-
-        def one(
-            own: Float[Array, " p"], body: Float[Array, " s"], error: Float[Array, " d"]
-        ) -> tuple[Float[Array, " d"], Float[Array, ""]]:
-            found = jnp.log(jnp.maximum(reading, dim)) - jnp.log(jnp.maximum(self.levels(own, body), dim))
-            likely = jnp.where(mask, norm.logpdf(found, error, doubt), 0.0)
-            return jnp.where(mask, found, error), jnp.sum(likely)
-
-        error, likely = jax.vmap(one)(belief.own, belief.body, belief.error)
+        error, likely = self._read(belief, reading, mask)
         weight = belief.weight + likely
         left = jnp.where(mask, 0.0, belief.doubt)
         return VirtualBelief(belief.t, belief.own, belief.body, weight - logsumexp(weight), error, left)
@@ -113,6 +110,24 @@ class Virtual(World):
         levels = self.levels(state.own, state.body) * jnp.exp(state.error)
         return Observation(levels, jnp.zeros_like(levels))
 
+    def shown(self, moment: State | Belief) -> Float[Array, " o"]:
+        if isinstance(moment, VirtualBelief):
+            share = jnp.exp(moment.weight - logsumexp(moment.weight))
+            return share @ jax.vmap(self.outlet)(moment.own, moment.body)
+        assert isinstance(moment, VirtualState)
+        return self.outlet(moment.own, moment.body)
+
+    def apart(self, belief: VirtualBelief) -> tuple[VirtualBelief, Float[Array, " k"]]:
+        def alone(own: Float[Array, " p"], body: Float[Array, " s"], error: Float[Array, " d"]) -> VirtualBelief:
+            return VirtualBelief(belief.t, own[None], body[None], jnp.zeros(1), error[None], belief.doubt)
+
+        return jax.vmap(alone)(belief.own, belief.body, belief.error), belief.weight
+
+    def evidence(
+        self, belief: VirtualBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]
+    ) -> Float[Array, ""]:
+        return logsumexp(belief.weight + self._read(belief, reading, mask)[1]) - logsumexp(belief.weight)
+
     def levels(self, own: Float[Array, " p"], body: Float[Array, " s"]) -> Float[Array, " d"]:
         """What a reading of a subject would be without error."""
         return vector(self.of(own).read(body))
@@ -122,3 +137,18 @@ class Virtual(World):
     ) -> Float[Array, " s"]:
         """The states of a subject after `dt` (world clock) under constant rates."""
         return vector(self.of(own).flow(body, action, dt, self.steps))
+
+    def _read(
+        self, belief: VirtualBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]
+    ) -> tuple[Float[Array, "k d"], Float[Array, " k"]]:
+        """Errors of a reading, were it of each of the subjects, and how likely each is read so."""
+        dim, doubt = jnp.asarray(self.dim), jnp.maximum(belief.doubt, 1e-3)
+
+        def one(
+            own: Float[Array, " p"], body: Float[Array, " s"], error: Float[Array, " d"]
+        ) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+            found = jnp.log(jnp.maximum(reading, dim)) - jnp.log(jnp.maximum(self.levels(own, body), dim))
+            likely = jnp.where(mask, norm.logpdf(found, error, doubt), 0.0)
+            return jnp.where(mask, found, error), jnp.sum(likely)
+
+        return jax.vmap(one)(belief.own, belief.body, belief.error)

@@ -3,9 +3,10 @@
 Drug and target follow the equations of `core/mechanisms/engagement.py`, the same that fits use; how subjects differ is
 in `subjects.py`. Readings err by a factor.
 
-A world of cells is driven through `Engagement.ports`: what a state shows to the scale above it is the free
-concentration (mg/L), the share of target that is occupied and how much target there is, all as of the state's time `t`
-(h). They hold until the next step: who couples scales takes steps as short as what it couples asks for.
+A world of cells is driven through its outlets (`coupled.py`; `Engagement.ports` by name): what a state shows to the
+scale above it is the free concentration (mg/L), the share of target that is occupied and how much target there is, all
+as of the state's time `t` (h). They hold until the next step: who couples scales takes steps as short as what it couples
+asks for.
 """
 
 from __future__ import annotations
@@ -66,6 +67,9 @@ class Engagement(Virtual):
     noise: tuple[float, ...] = eqx.field(static=True, default=NOISE)
     dim: tuple[float, ...] = eqx.field(static=True, default=_DIM)
     steps: int = eqx.field(static=True, default=_STEPS)
+    outlets: tuple[tuple[str, str], ...] = eqx.field(
+        static=True, default=(("free_concentration", "mg/L"), ("occupancy", ""), ("target", ""))
+    )
     equations: ReversibleEngagement | CovalentEngagement = eqx.field(default_factory=ReversibleEngagement)
     subjects: Float[Array, "k p"] = eqx.field(
         default_factory=lambda: jnp.asarray(virtual_subjects(ReversibleEngagement(), REVERSIBLE))
@@ -73,8 +77,11 @@ class Engagement(Virtual):
 
     def ports(self, state: VirtualState) -> Ports:
         """What a scale above this one may be driven by, now and without error."""
-        own = self.of(state.own)
-        return Ports(own.free_concentration(state.body), own.occupancy(state.body), jnp.sum(state.body[4:]))
+        return Ports(*self.outlet(state.own, state.body))
+
+    def outlet(self, own: Float[Array, " p"], body: Float[Array, " s"]) -> Float[Array, "3"]:
+        mine = self.of(own)
+        return jnp.stack([mine.free_concentration(body), mine.occupancy(body), jnp.sum(body[4:])])
 
     def of(self, own: Float[Array, " p"]) -> ReversibleEngagement | CovalentEngagement:
         """The equations with one subject's parameters."""

@@ -62,10 +62,14 @@ class AndrogenWorld(Virtual):
     noise: tuple[float, ...] = eqx.field(static=True, default=(NOISE,))
     dim: tuple[float, ...] = eqx.field(static=True, default=(_DIM,))
     steps: int = eqx.field(static=True, default=_STEPS)
+    outlets: tuple[tuple[str, str], ...] = eqx.field(static=True, default=(("psa", "ng/mL"),))
     subjects: Float[Array, "k p"] = eqx.field(default_factory=lambda: jnp.asarray(androgen_patients()))
 
     def of(self, own: Float[Array, " p"]) -> Mechanism:
         return with_parameters(Androgen(), dict(zip(parameters(Androgen), own, strict=False)))
+
+    def outlet(self, own: Float[Array, " p"], body: Float[Array, " s"]) -> Float[Array, "1"]:
+        return self.levels(own, body)
 
     def born(self, own: Float[Array, " p"]) -> Float[Array, "3"]:
         """Cells in balance with the patient's first PSA."""

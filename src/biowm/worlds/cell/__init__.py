@@ -1,0 +1,1 @@
+"""Simulated cells: signals inside them, and the genes that they express."""
