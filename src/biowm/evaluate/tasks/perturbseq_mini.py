@@ -124,12 +124,12 @@ class PerturbseqMini(Task[Problem, Prediction]):
     def make(self, seed: int, setting: Setting) -> Problem:
         """Both screens; the seed halves the control cells."""
         file = catalogue.find("perturbench", setting.data) / "devel.h5ad"
-        screens = [
-            load_screen(file, {"study": name, "where": {"dataset": name}}) for name in ("norman19", "mcfaline23")
-        ]
+        norman, mcfaline = (
+            load_screen(file, {"study": n, "where": {"dataset": n}}) for n in ("norman19", "mcfaline23")
+        )
         quick = setting.effort == "quick"
         return problem_of(
-            folds(*screens, seed)[: 2 if quick else None], seed, 5 if quick else SPLITS, 99 if quick else 199,
+            folds(norman, mcfaline, seed)[: 2 if quick else None], seed, 5 if quick else SPLITS, 99 if quick else 199,
             thorough=setting.effort == "full",
         )  # fmt: skip
 
@@ -179,7 +179,8 @@ class PerturbseqMini(Task[Problem, Prediction]):
         """What the world gains over simple rules, paired by condition, and what cell-eval says of three rules."""
         for metric, rule in (("pearson_delta", "additive"), *((m, r) for m in ("energy", "mmd") for r in _DISTANT)):
             for split in (NORMAN, MCFALINE):
-                ours, theirs = (pooled.get((*who, split, metric)) for who in (("world", "ours"), (rule, "baseline")))
+                ours = pooled.get(("world", "ours", split, metric))
+                theirs = pooled.get((rule, "baseline", split, metric))
                 if ours is not None and theirs is not None:
                     name = f"{metric}_minus_{rule.replace(' ', '_')}"
                     yield row("world", "ours", split, name, difference(ours, theirs))
@@ -188,14 +189,16 @@ class PerturbseqMini(Task[Problem, Prediction]):
             yield row(f"published:cell-eval, {method}", "published", NORMAN, "pearson_delta_shared", number)
 
     def remarks(self, rows: Sequence[Row]) -> Iterable[str]:
-        """How far shared control cells lift the score of a rule that knows nothing of the condition."""
-        value = {(r.split, r.metric): r.value for r in rows if r.name == "others"}
-        for split in dict.fromkeys(s for s, _ in value):
-            with_shared, with_split = (value[split, f"pearson_delta_{kind}"] for kind in ("shared", "split"))
-            yield (
-                f"{split}: warning: the mean of the other conditions scores {with_shared:.2f} where prediction and "
-                f"truth share control cells, {with_split:.2f} where they do not: pearson_delta_shared is no evidence"
-            )
+        """Where shared control cells lift a rule that knows nothing of the condition, and how far."""
+        found = {(r.split, r.metric): r for r in rows if r.name == "others"}
+        for split in dict.fromkeys(s for s, _ in found):
+            lifted, apart = (found[split, f"pearson_delta_{kind}"] for kind in ("shared", "split"))
+            if lifted.low > apart.high:
+                yield (
+                    f"{split}: warning: the mean of the other conditions scores {lifted.value:.2f} where prediction "
+                    f"and truth share control cells, {apart.value:.2f} where they do not: "
+                    "pearson_delta_shared is no evidence"
+                )
 
 
 _DISTANT = ("no change", "mean shift", "additive")
