@@ -116,6 +116,18 @@ SETS = (
         keep="",
     ),
     KnownSet(
+        name="perturbench",
+        title="Single cells under gene perturbations, 5,961 cells x 500 genes (Norman, McFaline-Figueroa; PerturBench)",
+        folder="cell/perturbench_devel",
+        files="devel.h5ad",
+        sha256="220998f5630c813228c8661c86dd52244b9ac87127511289af90e0d900d8429b",
+        licence="BSD-3-Clause (repository)",
+        cite="arXiv:2408.10609",
+        archive=_github("altoslabs/perturbench", "d357dfae3b50968e800e9f5f273ff145080ae67c"),
+        inside="src/perturbench/data/resources",
+        keep="",
+    ),
+    KnownSet(
         name="parpi",
         title="Olaparib withdrawal schedules, 72 wells (Strobl et al.)",
         folder="tissue/parpi_schedules",

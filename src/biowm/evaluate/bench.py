@@ -26,6 +26,7 @@ from biowm.core.errors import BadInput, place
 from biowm.core.executor import Executor, serial
 from biowm.core.interval import Role, Row, row
 from biowm.data import catalogue
+from biowm.train.cells.part import NO_SIGNAL
 from biowm.train.contest import Progress, silent
 from biowm.train.workers import cores
 
@@ -187,6 +188,9 @@ def _seed(name: str, setting: Setting, seeds: int, progress: Progress, seed: int
     return tallies
 
 
+_VERDICT = ("verdict", "ceiling")  # 0: replicates show no signal
+
+
 @dataclass(frozen=True)
 class Standing:
     """One split of a task by its primary metric: the best simple rule, our default world, the bound, and the skill."""
@@ -197,18 +201,21 @@ class Standing:
     rule: Row
     world: Row | None
     bound: Row | None
+    signal: bool = True  # False: replicates themselves do not agree beyond chance, and no figure is evidence
 
     @property
     def ahead(self) -> bool:
-        """Whether the world is better than the best simple rule."""
-        if self.world is None:
+        """Whether the world is better than the best simple rule, where there is anything to foretell."""
+        if self.world is None or not self.signal:
             return False
         return self.world.value > self.rule.value if self.higher else self.world.value < self.rule.value
 
     @property
     def skill(self) -> float | None:
-        """None where there is no world, no bound, or the best rule has reached it."""
-        if self.world is None or self.bound is None or self.bound.value == self.rule.value:
+        """None where there is no world, no bound or no signal, or the best rule has reached the bound."""
+        if self.world is None or self.bound is None or not self.signal:
+            return None
+        if (self.bound.value <= self.rule.value) if self.higher else (self.bound.value >= self.rule.value):
             return None
         return (self.world.value - self.rule.value) / (self.bound.value - self.rule.value)
 
@@ -224,20 +231,24 @@ def standings(result: Result) -> tuple[Standing, ...]:
             rule = best(rules, key=lambda r: r.value)
             world = next((r for r in rows if r.name == "world"), None)
             bound = nearest(bounds, key=lambda r: r.value) if bounds else None
-            found.append(Standing(split, chosen.primary, chosen.higher, rule, world, bound))
+            signal = not any(r.value == 0 for r in result.rows if (r.split, r.metric, r.role) == (split, *_VERDICT))
+            found.append(Standing(split, chosen.primary, chosen.higher, rule, world, bound, signal))
     return tuple(found)
 
 
 def winners(result: Result) -> list[str]:
-    """One sentence a split: the best simple rule beside `world`, and who is ahead on the task's primary metric."""
+    """One sentence a split: the best simple rule beside `world`, and who is ahead on the task's primary metric.
+
+    Where replicates do not agree beyond chance the sentence says that, and nobody is ahead. The task's remarks follow.
+    """
     lines = []
     for s in standings(result):
         line = f"{s.split}: best simple rule {s.rule.name} {s.rule.value:.3f} ({s.metric})"
         if s.world is not None:
             ours = f"world {s.world.value:.3f}"
-            line += f"; {ours} is ahead" if s.ahead else f" wins; {ours}"
-        lines.append(line)
-    return lines
+            line += f"; {ours} is ahead" if s.ahead else f" wins; {ours}" if s.signal else f"; {ours}"
+        lines.append(line if s.signal else f"{s.split}: {NO_SIGNAL} ({line.removeprefix(f'{s.split}: ')})")
+    return [*lines, *task(result.task).remarks(result.rows)]
 
 
 def _table(rows: Iterable[Row], metric: str) -> Table:

@@ -9,8 +9,9 @@ from pathlib import Path
 from biowm.core.errors import BadInput, place
 from biowm.core.interval import Interval, Row
 from biowm.core.record import Record, digest
+from biowm.train.cells.part import NO_SIGNAL
 
-from .bench import Result, result_from_json, standings, task, winners
+from .bench import Result, Standing, result_from_json, standings, task, winners
 from .reports.html import Section, Table, page
 
 _SKILL = (
@@ -58,7 +59,7 @@ def leaderboard_html(results: Sequence[tuple[str, Result]]) -> str:
     ]
     inputs = {file: digest(result.to_json()) for file, result in results}
     record = Record("bench", inputs, {"files": [file for file, _ in results]}, 0)
-    stand = [s for _, result in results for s in standings(result) if s.world is not None]
+    stand = [s for _, result in results for s in standings(result) if s.world is not None and s.signal]
     ahead = sum(s.ahead for s in stand)
     verdict = f"The default world is ahead of the best simple rule in {ahead} of {len(stand)} splits."
     return page("Benchmarks", verdict, [Section("How to read it", (_SKILL,)), *sections], record)
@@ -69,7 +70,7 @@ _HEAD = ("split", "metric", "best simple rule", "its value", "world", "bound", "
 
 def _rows(result: Result) -> tuple[tuple[str | Interval, ...], ...]:
     return tuple(
-        (s.split, s.metric, s.rule.name, _number(s.rule), _number(s.world), _number(s.bound), _share(s.skill))
+        (s.split, s.metric, s.rule.name, _number(s.rule), _number(s.world), _number(s.bound), _share(s))
         for s in standings(result)
     )
 
@@ -78,8 +79,12 @@ def _number(row: Row | None) -> str | Interval:
     return "" if row is None else Interval(row.value, row.low, row.high, row.n)
 
 
-def _share(skill: float | None) -> str:
-    return "no bound" if skill is None else f"{skill:.2f}"
+def _share(standing: Standing) -> str:
+    if not standing.signal:
+        return NO_SIGNAL
+    if standing.skill is not None:
+        return f"{standing.skill:.2f}"
+    return "no bound" if standing.bound is None or standing.world is None else "bound reached by the rule"
 
 
 def _text(cell: str | Interval) -> str:

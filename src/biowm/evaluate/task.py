@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, TypeVar
@@ -64,6 +64,10 @@ class Task(ABC, Generic[Problem, Prediction]):
     def scope(self, setting: Setting) -> str:
         """What of the task a setting runs, where that is not all of it."""
         return ""
+
+    def remarks(self, rows: Sequence[Row]) -> Iterable[str]:
+        """Sentences that have to stand beside the rows of a result: what a figure must not be taken for."""
+        return ()
 
     def beside(self, pooled: Pooled, setting: Setting) -> Iterable[Row]:
         """Rows besides the tallies' own: ratios between contenders, figures quoted from elsewhere."""
