@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from . import options, output, runtime
 from .propose import Batch, Layout, propose
 
+Sets = Literal["pairs", "singles", "all"]
+By = Literal["information", "balanced"]
 _SCREEN = "What to measure next (screens)"
 
 
@@ -39,7 +41,7 @@ def plan(
                      show_default=False, rich_help_panel=_SCREEN),
     ] = None,
     candidates: Annotated[
-        str, typer.Option(help="pairs, singles or all.", rich_help_panel=_SCREEN)
+        Sets, typer.Option(help="What a set may be.", rich_help_panel=_SCREEN)
     ] = "pairs",
     pairs_of: Annotated[
         str | None,
@@ -57,7 +59,7 @@ def plan(
                      rich_help_panel=_SCREEN),
     ] = None,
     by: Annotated[
-        str, typer.Option(help="information (each next one tells most besides the others) or balanced (each next one "
+        By, typer.Option(help="information (each next one tells most besides the others) or balanced (each next one "
                           "holds the members measured least).", rich_help_panel=_SCREEN)
     ] = "information",
     per_member_discount: Annotated[

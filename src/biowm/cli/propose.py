@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import output
+
+if TYPE_CHECKING:
+    from biowm.plan.conditions import Sets
+    from biowm.plan.proposal import By
 
 
 @dataclass(frozen=True)
@@ -13,11 +18,11 @@ class Batch:
     """Which experiments are wanted."""
 
     count: int
-    candidates: str
+    candidates: Sets
     pairs_of: str | None
     context: list[str]
     channels: list[str]
-    by: str
+    by: By
     discount: float
 
 

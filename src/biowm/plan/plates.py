@@ -26,7 +26,10 @@ _SWEEPS = 40
 
 @dataclass(frozen=True)
 class Well:
-    """One well: `plate` from 1 on, `row` a letter, `column` from 1 on; `replicate` from 1 on (0: an empty well)."""
+    """One well: `plate` from 1 on, `row` a letter, `column` from 1 on; `replicate` from 1 on (0: an empty well).
+
+    `rank` is that of its set in the proposal (0: no sample).
+    """
 
     plate: int
     row: str
@@ -36,6 +39,7 @@ class Well:
     role: Role = "empty"
     replicate: int = 0
     context: str = ""
+    rank: int = 0
 
     @property
     def name(self) -> str:
@@ -58,24 +62,26 @@ class PlateMap:
 
     def table(self) -> pd.DataFrame:
         """One row a well."""
-        columns = ["plate", "well", "row", "column", "set", "doses", "role", "replicate", "context"]
-        cells = [{**asdict(w), "well": w.name, "replicate": w.replicate or ""} for w in self.wells]
+        columns = ["plate", "well", "row", "column", "set", "doses", "role", "replicate", "context", "rank"]
+        cells = [
+            {**asdict(w), "well": w.name, "replicate": w.replicate or "", "rank": w.rank or ""} for w in self.wells
+        ]
         return pd.DataFrame(cells)[columns]
 
 
 @dataclass(frozen=True)
 class _Filling:
-    """What a well is filled with; `key` numbers the sample (a control: -1)."""
+    """What a well is filled with; `rank` is 0 where it is no sample."""
 
-    key: int
-    set: str
-    doses: str
     role: Role
-    replicate: int
-    context: str
+    replicate: int = 0
+    context: str = ""
+    rank: int = 0
+    set: str = ""
+    doses: str = ""
 
 
-_NOTHING = _Filling(-1, "", "", "empty", 0, "")
+_NOTHING = _Filling("empty")
 
 
 def plates(
@@ -107,8 +113,9 @@ def plates(
         for r in range(rows):
             for c in range(columns):
                 one = plan.get((r, c), _NOTHING)
+                name = chr(ord("A") + r)
                 filled.append(
-                    Well(number, chr(ord("A") + r), c + 1, one.set, one.doses, one.role, one.replicate, one.context)
+                    Well(number, name, c + 1, one.set, one.doses, one.role, one.replicate, one.context, one.rank)
                 )
     return PlateMap(size, tuple(filled), shared)
 
@@ -116,7 +123,7 @@ def plates(
 def _dealt(proposal: Proposal, replicates: int, room: int, rng: np.random.Generator) -> list[list[_Filling]]:
     """The samples of every plate: one after the other goes round the plates, so that replicates part."""
     samples = [
-        _Filling(int(k), row.set, " + ".join(row.doses), "sample", m + 1, row.context)
+        _Filling("sample", m + 1, row.context, row.rank, row.set, " + ".join(row.doses))
         for k in rng.permutation(len(proposal.rows))
         for row in [proposal.rows[k]]
         for m in range(replicates)
@@ -132,7 +139,7 @@ def _controls(proposal: Proposal, controls: int) -> list[_Filling]:
     for k in range(controls):
         context = contexts[k % len(contexts)]
         given[context] += 1
-        found.append(_Filling(-1, "", "", "control", given[context], context))
+        found.append(_Filling("control", given[context], context))
     return found
 
 
@@ -141,15 +148,15 @@ def _laid(
     rng: np.random.Generator,
 ) -> tuple[dict[tuple[int, int], _Filling], int]:  # fmt: skip
     """One plate: what each well takes, and how many replicates share a row or a column with another of their set."""
-    most = max(Counter(s.key for s in samples).values())
+    most = max(Counter(s.rank for s in samples).values())
     blocks = np.array_split(np.arange(len(usable)), most)  # wells in order of columns: each block a run of them
     takes: list[list[_Filling]] = [[] for _ in blocks]
     for k, one in enumerate(controls):
         takes[k % most].append(one)
     had = Counter[int]()
     for one in samples:  # the m-th of a set on this plate goes to the m-th block, where it has room
-        first = had[one.key] if most > 1 else 0
-        had[one.key] += 1
+        first = had[one.rank] if most > 1 else 0
+        had[one.rank] += 1
         order = sorted(range(most), key=lambda b: (len(takes[b]) >= len(blocks[b]), (b - first) % most))
         takes[order[0]].append(one)
     content: list[_Filling | None] = [None] * len(usable)
@@ -171,7 +178,7 @@ def _parted(
         if what is None or what.role != "sample":
             return []
         r, c = usable[well]
-        return [(what.key, "row", r), (what.key, "column", c)]
+        return [(what.rank, "row", r), (what.rank, "column", c)]
 
     def move(well: int, what: _Filling | None) -> int:
         """Put something into a well; returns how many others of its set it meets there."""

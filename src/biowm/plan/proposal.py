@@ -110,7 +110,8 @@ def describe(found: Proposal) -> str:
         )
         for r in found.rows[:_SHOWN]
     ]  # fmt: skip
-    kept = [k for k, name in enumerate(head) if name not in ("doses", "context") or any(row[k] for row in rows)]
+    plain = {"doses": {"1", "1 + 1"}, "context": {""}}  # members that are there or not, no traits: nothing to say
+    kept = [k for k, name in enumerate(head) if not {row[k] for row in rows} <= plain.get(name, set())]
     lines = _aligned([[row[k] for k in kept] for row in (head, *rows)])
     if len(found.rows) > _SHOWN:
         lines.append(f"... and {len(found.rows) - _SHOWN} more (--out writes all)")

@@ -14,26 +14,22 @@ _MOST, _ACROSS = 8, 2  # plates that are drawn, and in how many columns
 
 @styled
 def plates_figure(found: PlateMap) -> Figure:
-    """Up to eight plates: samples with their number (in order of rank) and replicate, controls, empty wells."""
+    """Up to eight plates: samples with their rank and replicate, controls, empty wells."""
     drawn = min(found.plates, _MOST)
     across = min(drawn, _ACROSS)
     down = -(-drawn // across)
     figure = new_figure(7.0 * across, 4.8 * down + 0.5)
     axes = figure.subplots(down, across, squeeze=False).ravel()
-    sets = list(dict.fromkeys((w.set, w.doses, w.context) for w in found.wells if w.role == "sample"))
-    number = {key: k + 1 for k, key in enumerate(sorted(sets))}
     for plate, ax in enumerate(axes, start=1):
         ax.axis("off")
         if plate <= drawn:
-            _plate(ax, [w for w in found.wells if w.plate == plate], FORMATS[found.size], number)
+            _plate(ax, [w for w in found.wells if w.plate == plate], FORMATS[found.size])
             ax.set_title(f"Plate {plate} of {found.plates}")
-    figure.supxlabel(
-        "blue: samples, numbered by name, with their replicate; orange: controls; open: empty", fontsize=9.0, color=INK
-    )
+    figure.supxlabel("blue: samples (rank.replicate); orange: controls; open: empty", fontsize=9.0, color=INK)
     return figure
 
 
-def _plate(ax: Axes, wells: list[Well], shape: tuple[int, int], number: dict[tuple[str, str, str], int]) -> None:
+def _plate(ax: Axes, wells: list[Well], shape: tuple[int, int]) -> None:
     rows, columns = shape
     ax.set_xlim(0.3, columns + 0.7)
     ax.set_ylim(rows - 0.3, -0.9)
@@ -47,8 +43,7 @@ def _plate(ax: Axes, wells: list[Well], shape: tuple[int, int], number: dict[tup
     size = 60 / columns
     for w, r in zip(wells, row, strict=True):
         if w.role == "sample":
-            text = f"{number[w.set, w.doses, w.context]}.{w.replicate}"
-            ax.text(w.column, r, text, ha="center", va="center", color=PAPER, fontsize=size)
+            ax.text(w.column, r, f"{w.rank}.{w.replicate}", ha="center", va="center", color=PAPER, fontsize=size)
     for c in range(1, columns + 1):
         ax.text(c, -0.75, str(c), ha="center", va="center", fontsize=size * 1.3)
     for r in range(rows):
