@@ -256,7 +256,7 @@ def propose(
     members: Sequence[str] | None = None,
     context: Sequence[str] = (),
     channels: Sequence[str] = (),
-    by: By = "information",
+    by: By = "balanced",
     discount: float = DISCOUNT,
     seed: int = 0,
     progress: Progress = silent,
@@ -265,10 +265,10 @@ def propose(
 
     Args: `candidates` pairs, singles or all of the `members` that are named ("KLF1", "meki=500 nM"; default: all, each
     at the dose it was given most often), in a `context` such as ("line=A",) (default: every one of the screen).
-    `by` "information": each next one tells most about the responses in `channels` (default: all that are forecast)
-    besides those before it; "balanced": each next one holds the members that were measured least. `discount` is taken
-    off the log-variance for each pick of a member, in so far as the world does not say how responses hang together
-    (see `biowm.plan.information`). Raises: BadInput for a world that is no screen, unknown members or channels, and for
+    `by` "balanced": each next one holds the members that were measured least, of equals what tells most; "information":
+    each next one tells most about the responses in `channels` (default: all that are forecast) besides those before it.
+    `discount` is taken off the log-variance for each pick of a member, where a world does not say how sets hang
+    together (see `biowm.plan.information`). Raises: BadInput for a world that is no screen, unknown members or channels, and for
     more experiments than there are sets that were not measured.
     """
     return next_sets(

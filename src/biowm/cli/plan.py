@@ -59,9 +59,9 @@ def plan(
                      rich_help_panel=_SCREEN),
     ] = None,
     by: Annotated[
-        By, typer.Option(help="information (each next one tells most besides the others) or balanced (each next one "
-                          "holds the members measured least).", rich_help_panel=_SCREEN)
-    ] = "information",
+        By, typer.Option(help="balanced (each next one holds the members measured least; of equals what tells most) or "
+                          "information (each next one tells most besides the others).", rich_help_panel=_SCREEN)
+    ] = "balanced",
     per_member_discount: Annotated[
         float, typer.Option(help="Off the log-variance for each pick of a member, where a model does not say how sets "
                             "hang together.", rich_help_panel=_SCREEN)
@@ -87,8 +87,8 @@ def plan(
 ) -> None:  # fmt: skip
     """Plan one subject's schedule towards a goal, or (with --experiments) which sets of a screen to measure next.
 
-    A schedule keeps within limits and comes with a promise; exit code 3 and the reasons where it abstains. Experiments
-    are ranked by what they are expected to tell, those measured already left out.
+    A schedule keeps within limits and comes with a promise; exit code 3 and the reasons where it abstains. Sets that
+    were measured are left out; each comes with what it is expected to tell besides those of better rank.
 
     \b
     biowm plan runs/ias --subject 1 --goal "minimise total cpa while psa <= 4 ng/mL" --horizon "365 d"
@@ -97,7 +97,7 @@ def plan(
     biowm plan runs/ias --subject 1 --goal "minimise mean cpa" --limit "P(max psa <= 10) >= 0.9" --horizon "365 d"
     \b
     biowm plan runs/screen --experiments 20 --out next.csv
-    biowm plan runs/screen --experiments 10 --pairs-of "meki=500 nM, akti, cdki" --context line=A
+    biowm plan runs/screen --experiments 10 --pairs-of "meki=500 nM, akti, cdki" --context line=A --by information
     biowm plan runs/screen --experiments 24 --plate 96 --replicates 3 --controls 16 --no-edge --plate-map plate.csv
         --plot plate.png
     """

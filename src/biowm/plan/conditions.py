@@ -18,7 +18,6 @@ from biowm.core.schedule import Entry, entries, schedule
 from biowm.core.spec import WorldSpec
 
 Sets = Literal["pairs", "singles", "all"]
-SETS = ("pairs", "singles", "all")
 _MOST_CONTEXTS = 12
 
 

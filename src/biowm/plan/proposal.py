@@ -13,7 +13,6 @@ from biowm.core.record import Record
 from biowm.core.spec import WorldSpec
 
 By = Literal["information", "balanced"]
-BY = ("information", "balanced")
 _SHOWN = 40  # rows of the text
 
 

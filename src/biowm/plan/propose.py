@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from biowm.core.errors import BadInput, place
+from biowm.core.path import Path
 from biowm.core.record import Record, digest_arrays
 from biowm.core.spec import WorldSpec
 from biowm.core.world import Mixture
@@ -20,7 +21,6 @@ from biowm.train.fitted import Fitted
 
 from .balanced import balanced
 from .conditions import (
-    SETS,
     Condition,
     Measured,
     Sets,
@@ -34,7 +34,7 @@ from .conditions import (
     usual_levels,
 )
 from .information import DISCOUNT, Batch, in_order, most_informative
-from .proposal import BY, By, Proposal, Proposed
+from .proposal import By, Proposal, Proposed
 from .question import question
 
 _ROOM, _PROBE = 25_000_000, 4  # numbers that the covariance of all candidates may take; candidates that tell how many
@@ -48,7 +48,7 @@ def propose(
     members: Sequence[str] | None = None,
     context: Sequence[str] = (),
     channels: Sequence[str] = (),
-    by: By = "information",
+    by: By = "balanced",
     discount: float = DISCOUNT,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
@@ -56,21 +56,20 @@ def propose(
     """The next `count` sets to measure, of those that were not; `biowm.api.propose` says what the arguments mean."""
     spec, cohort = fitted.spec, fitted.cohort
     members_of(spec)  # or it is no screen
-    _check(count, candidates, by, discount)
+    _check(count, discount)
     if cohort is None:
         raise BadInput("this artefact holds no conditions (it was made with --no-data): what was measured is not known")
     wanted = _channels(spec, channels)
     worlds, notes = _worlds(fitted)
     times = [v * (fitted.world.spacing if fitted.horizons.kind == "readings" else 1.0) for v in fitted.horizons.values]
     seen = measured(spec, cohort.paths)
-    levels = usual_levels(spec, seen) if members is None else named_levels(members, spec, seen, times[-1])
-    traits = question(fitted, context=context).path.traits if context else None
-    where = contexts_of(spec, cohort.paths) if traits is None else [(in_words(spec, traits), np.asarray(traits))]
-    every = conditions(levels, where, candidates)
-    new = [one for one in every if not seen.has(one)]
-    _enough(new, every, count, candidates)
+    new, considered = _unmeasured(fitted, cohort.paths, seen, members, context, candidates, times[-1])
     fresh = len(new)
-    new = [new[i] for i in np.random.default_rng(seed).permutation(len(new))]  # of equals any comes first
+    if fresh < count:
+        kind = {"pairs": "pairs", "singles": "singles", "all": "singles and pairs"}[candidates]
+        expected = f"at most {fresh}: of {considered} {kind} {considered - fresh} were measured already"
+        raise BadInput(place(column="--experiments", found=count, expected=expected))
+    new = [new[i] for i in np.random.default_rng(seed).permutation(fresh)]  # of equals any comes first
 
     kin = targets(spec)  # members that aim at one target count as one
     groups, times_read = _groups(new, kin), np.bincount(kin, seen.times)
@@ -98,33 +97,35 @@ def propose(
         "context": list(context), "channels": list(channels), "by": by, "discount": discount,
     }  # fmt: skip
     return Proposal(
-        spec, tuple(rows), by, tuple(spec.channels[j].name for j in wanted), response, unit, times[-1], len(every),
-        len(every) - fresh, (*notes, *said),
+        spec, tuple(rows), by, tuple(spec.channels[j].name for j in wanted), response, unit, times[-1],
+        considered, considered - fresh, (*notes, *said),
         Record("plan", {"measured": digest_arrays(jax.tree.leaves(cohort.paths))}, config, seed, (fitted.record.id,)),
     )  # fmt: skip
 
 
-def _check(count: int, candidates: str, by: str, discount: float) -> None:
+def _check(count: int, discount: float) -> None:
     if count < 1:
         raise BadInput(place(column="--experiments", found=count, expected="at least 1"))
-    if candidates not in SETS:
-        raise BadInput(place(column="--candidates", found=candidates, expected=f"one of {', '.join(SETS)}"))
-    if by not in BY:
-        raise BadInput(place(column="--by", found=by, expected=f"one of {', '.join(BY)}"))
     if not discount >= 0:
         raise BadInput(place(column="--per-member-discount", found=discount, expected="0 or more"))
 
 
-def _enough(new: Sequence[Condition], every: Sequence[Condition], count: int, candidates: str) -> None:
-    if len(new) < count:
-        kind = {"pairs": "pairs", "singles": "singles", "all": "singles and pairs"}[candidates]
-        raise BadInput(
-            place(
-                column="--experiments",
-                found=count,
-                expected=f"at most {len(new)}: of {len(every)} {kind} {len(every) - len(new)} were measured already",
-            )
-        )
+def _unmeasured(
+    fitted: Fitted,
+    paths: Path,
+    seen: Measured,
+    members: Sequence[str] | None,
+    context: Sequence[str],
+    sets: Sets,
+    until: float,
+) -> tuple[list[Condition], int]:
+    """The sets that could be measured and were not, and how many there are with those that were."""
+    spec = fitted.spec
+    levels = usual_levels(spec, seen) if members is None else named_levels(members, spec, seen, until)
+    traits = question(fitted, context=context).path.traits if context else None
+    where = contexts_of(spec, paths) if traits is None else [(in_words(spec, traits), np.asarray(traits))]
+    every = conditions(levels, where, sets)
+    return [one for one in every if not seen.has(one)], len(every)
 
 
 def _channels(spec: WorldSpec, names: Sequence[str]) -> list[int]:
@@ -168,7 +169,7 @@ def _weighed(
     groups: Int[np.ndarray, "n k"],
     discount: float,
     count: int,
-    times: Float[np.ndarray, " m"] | None,
+    times: Float[np.ndarray, " g"] | None,
 ) -> tuple[Batch, Int[np.ndarray, " m"], list[str]]:
     """The candidates that are weighed against each other: by a balanced design (`times` measured), in its order.
 
