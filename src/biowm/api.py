@@ -268,8 +268,8 @@ def propose(
     `by` "balanced": each next one holds the members that were measured least, of equals what tells most; "information":
     each next one tells most about the responses in `channels` (default: all that are forecast) besides those before it.
     `discount` is taken off the log-variance for each pick of a member, where a world does not say how sets hang
-    together (see `biowm.plan.information`). Raises: BadInput for a world that is no screen, unknown members or channels, and for
-    more experiments than there are sets that were not measured.
+    together (see `biowm.plan.information`). Raises: BadInput for a world that is no screen, unknown members or
+    channels, and for more experiments than there are sets that were not measured.
     """
     return next_sets(
         fitted, count=count, candidates=candidates, members=members, context=context, channels=channels, by=by,

@@ -16,6 +16,7 @@ from biowm.core.errors import BadInput, place
 from biowm.core.path import Path, stack, take
 from biowm.core.schedule import Entry, entries, schedule
 from biowm.core.spec import WorldSpec
+from biowm.models.sets.pairs_entry import targets
 
 Sets = Literal["pairs", "singles", "all"]
 _MOST_CONTEXTS = 12
@@ -154,15 +155,24 @@ def in_words(spec: WorldSpec, traits: Float[np.ndarray, " s"]) -> str:
 
 
 def conditions(
-    levels: Sequence[Level], contexts: Sequence[tuple[str, Float[np.ndarray, " s"]]], sets: Sets
+    spec: WorldSpec,
+    seen: Measured,
+    levels: Sequence[Level],
+    contexts: Sequence[tuple[str, Float[np.ndarray, " s"]]],
+    sets: Sets,
 ) -> list[Condition]:
-    """All singles, pairs of different members, or both, in every context."""
+    """All singles, pairs of different members, or both, in every context.
+
+    Two members that aim at one target (two guides of a gene) make a pair only where such a pair was ever measured.
+    """
+    kin = targets(spec)
+    alike = any(len({int(kin[x.card]) for x in given}) < len({x.card for x in given}) for given in seen.levels)
     found: list[tuple[Level, ...]] = []
     if sets in ("singles", "all"):
         found += [(x,) for x in levels]
     if sets in ("pairs", "all"):
         pairs = combinations(sorted(levels, key=lambda x: (x.card, x.dose, x.onset)), 2)
-        found += [pair for pair in pairs if pair[0].card != pair[1].card]
+        found += [(a, b) for a, b in pairs if a.card != b.card and (alike or kin[a.card] != kin[b.card])]
     return [Condition(one, text, traits) for text, traits in contexts for one in found]
 
 

@@ -124,7 +124,7 @@ def _unmeasured(
     levels = usual_levels(spec, seen) if members is None else named_levels(members, spec, seen, until)
     traits = question(fitted, context=context).path.traits if context else None
     where = contexts_of(spec, paths) if traits is None else [(in_words(spec, traits), np.asarray(traits))]
-    every = conditions(levels, where, sets)
+    every = conditions(spec, seen, levels, where, sets)
     return [one for one in every if not seen.has(one)], len(every)
 
 

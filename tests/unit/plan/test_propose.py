@@ -98,6 +98,21 @@ def test_a_balanced_design_starts_with_what_was_measured_least():
     assert found.rows[0].information == pytest.approx(alone, rel=1e-6)
 
 
+def test_members_of_one_target_count_as_one_and_make_no_pair_of_their_own():
+    spec = drugs()
+    aimed = dataclasses.replace(
+        spec, actions=tuple(dataclasses.replace(c, target="AB" if c.name in "ab" else None) for c in spec.actions)
+    )
+    world = fitted_screen(aimed, screen([*SINGLES, *PAIRS[1:4]]))  # a with c, d, e: a and b are measured most
+    assert "a+b" not in {name for name, _ in sets(api.propose(world, count=11, context=["line=A"]))}
+    by = [row.members for row in api.propose(world, count=6, by="balanced", context=["line=A"]).rows]
+    assert by[0][1] == "f"
+    assert not any("b" in pair for pair in by[:3])  # b itself was measured once, as f was, but its target five times
+    both = fitted_screen(aimed, screen([*SINGLES, PAIRS[0]]))
+    found = api.propose(both, count=15, context=["line=B"])
+    assert "a+b" in {name for name, _ in sets(found)}  # such a pair was measured, in line A
+
+
 def test_singles_and_all(fitted: Fitted):
     spec = drugs("abcdefz")
     world = fitted_screen(spec, screen([*SINGLES, *PAIRS[:6]]))
