@@ -53,7 +53,7 @@ def test_help_is_quick_and_does_not_load_jax():
 
 def test_the_package_lists_its_verbs():
     assert set(biowm.__all__) == {
-        "__version__", "bench", "certify", "cite", "cohort", "fit", "load", "plan", "simulate",
+        "__version__", "bench", "certify", "cite", "cohort", "fit", "load", "plan", "propose", "simulate",
     }  # fmt: skip
     assert set(biowm.__all__) <= set(dir(biowm))
     with pytest.raises(AttributeError, match="frobnicate"):

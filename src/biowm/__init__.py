@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import bench, certify, cohort, fit, load, plan, simulate
+    from .api import bench, certify, cohort, fit, load, plan, propose, simulate
     from .core.cite import cite
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "certify", "cite", "cohort", "fit", "load", "plan", "simulate"]
+__all__ = ["__version__", "bench", "certify", "cite", "cohort", "fit", "load", "plan", "propose", "simulate"]
 
 _HOMES = {
     "bench": "biowm.api",
@@ -25,6 +25,7 @@ _HOMES = {
     "fit": "biowm.api",
     "load": "biowm.api",
     "plan": "biowm.api",
+    "propose": "biowm.api",
     "simulate": "biowm.api",
 }
 

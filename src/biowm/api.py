@@ -1,4 +1,4 @@
-"""The verbs: load, fit, simulate, plan, cohort, certify, bench. Each result carries its record."""
+"""The verbs: load, fit, simulate, plan, propose, cohort, certify, bench. Each result carries its record."""
 
 from __future__ import annotations
 
@@ -43,10 +43,15 @@ from biowm.evaluate.reports.examples import examples
 from biowm.evaluate.reports.folder import write_reports
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
-from biowm.plan.conditions import Predicted, predict_conditions
+from biowm.plan.conditions import Sets
 from biowm.plan.goals import Limit, parse_goal, parse_limit
+from biowm.plan.information import DISCOUNT
 from biowm.plan.plans import Ground, plan_crossfit
+from biowm.plan.plates import plates as plate_map
+from biowm.plan.populations import Predicted, predict_conditions
 from biowm.plan.predictions import predictions
+from biowm.plan.proposal import By, Proposal
+from biowm.plan.propose import propose as next_sets
 from biowm.plan.question import Question, Table, aligned, check_same_world, horizon_of, inputs_of, question
 from biowm.plan.result import Plan
 from biowm.plan.whatif import Others, what_if
@@ -65,8 +70,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = [
-    "Question", "bench", "certify", "cohort", "fit", "load", "open_fitted", "plan", "question", "save_fitted",
-    "simulate", "simulate_conditions", "write_futures",
+    "Question", "bench", "certify", "cohort", "fit", "load", "open_fitted", "plan", "plate_map", "propose", "question",
+    "save_fitted", "simulate", "simulate_conditions", "write_futures",
 ]  # fmt: skip
 
 
@@ -248,7 +253,7 @@ def simulate_conditions(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Predicted:
-    """Write `cells` of every condition in a table as AnnData, beside measured control cells; see `plan.conditions`.
+    """Write `cells` of every condition in a table as AnnData, beside measured control cells; see `plan.populations`.
 
     Raises: BadInput for what cannot be read, naming row and column.
     """
@@ -316,6 +321,35 @@ def plan(
     config = {"goal": goal, "limits": list(limits), "horizon": ahead, "controls": list(controls or ())}
     record = Record("plan", inputs_of(asked), {**config, "subject": asked.subject}, seed, (fitted.record.id,))
     return dataclasses.replace(found, record=record)
+
+
+def propose(
+    fitted: Fitted,
+    *,
+    count: int,
+    candidates: Sets = "pairs",
+    members: Sequence[str] | None = None,
+    context: Sequence[str] = (),
+    channels: Sequence[str] = (),
+    by: By = "balanced",
+    discount: float = DISCOUNT,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Proposal:
+    """The next `count` sets of a screen to measure, of those that were not, best first.
+
+    Args: `candidates` pairs, singles or all of the `members` that are named ("KLF1", "meki=500 nM"; default: all, each
+    at the dose it was given most often), in a `context` such as ("line=A",) (default: every one of the screen).
+    `by` "balanced": each next one holds the members that were measured least, of equals what tells most; "information":
+    each next one tells most about the responses in `channels` (default: all that are forecast) besides those before it.
+    `discount` is taken off the log-variance for each pick of a member, where a world does not say how sets hang
+    together (see `biowm.plan.information`). Raises: BadInput for a world that is no screen, unknown members or
+    channels, and for more experiments than there are sets that were not measured.
+    """
+    return next_sets(
+        fitted, count=count, candidates=candidates, members=members, context=context, channels=channels, by=by,
+        discount=discount, seed=seed, progress=lambda share: progress("experiments", share),
+    )  # fmt: skip
 
 
 def cohort(

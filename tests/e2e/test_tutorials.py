@@ -23,6 +23,7 @@ def test_there_is_a_tutorial_for_each_capability():
         "your-own-mechanism",
         "your-own-model",
         "virtual-cohort",
+        "next-experiments",
     ]
 
 

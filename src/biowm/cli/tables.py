@@ -16,7 +16,7 @@ from biowm.core.futures import Futures
 from biowm.core.interval import Interval, Row
 from biowm.engine.trial import Trial
 from biowm.evaluate.reports.figures import verdict
-from biowm.plan.conditions import Predicted
+from biowm.plan.populations import Predicted
 from biowm.train.cells.part import CellPart
 from biowm.train.fitted import Fitted
 from biowm.train.race import Race

@@ -1,125 +1,197 @@
-"""Predictions for a whole table of conditions: cells of each, and how far each is covered by the data."""
+"""The conditions that an experiment could be: sets of members at a dose, in a context; which of them were measured."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path as File
-from typing import Any
+from itertools import combinations
+from typing import Literal
 
-import jax
 import numpy as np
-import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from biowm.core.errors import BadInput
-from biowm.core.futures import Support
-from biowm.core.record import Record, digest
-from biowm.core.schedule import Entry
-from biowm.data.conditions import Conditions, read_conditions
-from biowm.data.screen_config import Filled, parse_filled
-from biowm.data.screen_write import SIMULATED, asked_obs, write_cells
-from biowm.safety.support import judge_schedule
-from biowm.train.cells.part import CellPart
-from biowm.train.cells.predict import predict_cells, predict_means
-from biowm.train.fitted import Fitted
+from biowm.core.do import parse_do
+from biowm.core.errors import BadInput, place
+from biowm.core.path import Path, stack, take
+from biowm.core.schedule import Entry, entries, schedule
+from biowm.core.spec import WorldSpec
+from biowm.models.sets.pairs_entry import targets
+
+Sets = Literal["pairs", "singles", "all"]
+_MOST_CONTEXTS = 12
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What was written for a table of conditions: the mean change of each, and whether the data cover it.
+class Level:
+    """A member at one dose (its card's unit), given at `onset` (world clock, from the start)."""
 
-    `mean` and `start` [condition, gene] are log1p expression of the population and of its context's controls.
+    card: int
+    dose: float
+    onset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A set of members, in the order of their cards, and the context they are given in."""
+
+    levels: tuple[Level, ...]
+    context: str
+    traits: Float[np.ndarray, " s"]
+
+    def entries(self, until: float) -> list[Entry]:
+        """Its members as they are held until a time."""
+        return [Entry(x.card, x.dose, x.onset, until, True) for x in self.levels]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The conditions of a cohort: what each was given, and its traits; how often each member was given.
+
+    `rows` are the conditions of every set of members with their doses.
     """
 
-    asked: Conditions
-    genes: tuple[str, ...]
-    mean: Float[np.ndarray, "c g"]
-    start: Float[np.ndarray, "c g"]
-    support: tuple[Support, ...]
-    signal: str
-    record: Record
+    levels: tuple[tuple[Level, ...], ...]
+    traits: Float[np.ndarray, "n s"]
+    times: Int[np.ndarray, " a"]
+    rows: Mapping[frozenset[tuple[int, str]], list[int]]
 
-    def to_json(self) -> dict[str, Any]:
-        """The object that `biowm simulate --on CONDITIONS.csv --json` prints."""
-        rows = []
-        for i, name in enumerate(self.asked.names):
-            change = self.mean[i] - self.start[i]
-            most = np.argsort(-np.abs(change), kind="stable")[:20]
-            rows.append({
-                "condition": name,
-                "cells": int(self.asked.counts[i]),
-                "support": {"verdict": self.support[i].verdict, "reasons": list(self.support[i].reasons)},
-                "change": {self.genes[j]: float(change[j]) for j in most},
-            })  # fmt: skip
-        return {"conditions": rows, "signal": self.signal, "record": self.record.to_json()}
+    def has(self, condition: Condition) -> bool:
+        """Whether the set was measured at these doses in this context, as far as the context is said."""
+        said = np.isfinite(condition.traits)
+        where = self.rows.get(_set(condition.levels), [])
+        return bool(np.isclose(self.traits[where][:, said], condition.traits[said]).all(1).any())
 
 
-def predict_conditions(
-    fitted: Fitted, file: str | File, out: str | File, *, cells: int = 100, seed: int = 0,
-    progress: Callable[[float], None] = lambda share: None,
-) -> Predicted:  # fmt: skip
-    """Write cells of every condition in a table (see `data.conditions`) as h5ad, beside measured control cells.
+def measured(spec: WorldSpec, paths: Path) -> Measured:
+    """What stacked paths were given."""
+    held, levels = set(members_of(spec)), []
+    for i in range(len(paths.t)):
+        given = [e for e in entries(take(paths.plan, i)) if e.card in held and e.dose != 0]
+        levels.append(tuple(Level(e.card, e.dose, e.onset - float(paths.t[i, 0])) for e in given))
+    times, rows = np.zeros(len(spec.actions), int), {}
+    for i, given in enumerate(levels):
+        times[list({x.card for x in given})] += 1
+        rows.setdefault(_set(given), []).append(i)
+    return Measured(tuple(levels), np.asarray(paths.traits, float), times, rows)
 
-    The control cells are those the artefact holds, so that responses are measured from real ones. Raises: BadInput for
-    a world of no cells, and for what cannot be read, naming row and column.
+
+def members_of(spec: WorldSpec) -> list[int]:
+    """The action cards that are members of sets; BadInput where there are none."""
+    found = [a for a, card in enumerate(spec.actions) if card.kind == "set-member"]
+    if not found:
+        there = ", ".join(f"{a.name} ({a.kind})" for a in spec.actions) or "none"
+        raise BadInput(
+            f"world {spec.name} is no screen, so there is no next set to propose: found actions {there}, expected some "
+            "of kind: set-member"
+        )
+    return found
+
+
+def usual_levels(spec: WorldSpec, seen: Measured) -> list[Level]:
+    """Every member at the dose and onset it was given most often (of equals the largest dose).
+
+    One that was never given is there or not, where it has no unit, and is left out where it has one.
     """
-    part = fitted.cells
-    if part is None or fitted.study is None:
-        raise BadInput(f"--on {file}: found a world that was not fitted to single cells (regime: cloud), expected one")
-    config = parse_filled(json.loads(fitted.study))
-    asked = read_conditions(file, part.spec, config, cells=cells)
-    given = asked.dose, asked.traits, asked.hours
-    key = jax.random.key(seed)
-    count = int(asked.counts.max())
-    made = predict_cells(fitted, *given, count, key, progress)
-    mean = predict_means(fitted, *given, jax.random.fold_in(key, 0))
-    obs = asked_obs(asked)
-    x = np.concatenate([
-        cloud[np.random.default_rng([seed, i]).permutation(count)[:n]]
-        for i, (cloud, n) in enumerate(zip(made, asked.counts, strict=True))
-    ])  # fmt: skip
-    support = tuple(_support(part, fitted, asked, i) for i in range(len(asked.names)))
-    obs["biowm_support"] = np.repeat([s.verdict for s in support], asked.counts)
-    controls, beside = _controls(part, config, asked)
-    record = Record(
-        "simulate", {"conditions": digest(File(file).read_bytes())}, {"cells": cells, "on": str(File(file).name)}, seed,
-        (fitted.record.id,),
-    )  # fmt: skip
-    genes = tuple(c.name for c in part.spec.channels)
-    write_cells(
-        out, np.concatenate([x, controls]), pd.concat([obs, beside]), pd.DataFrame(index=list(genes)), config, record,
-        kind=part.kind,
-    )  # fmt: skip
-    start = part.controls[part.context(asked.traits)]
-    return Predicted(asked, genes, mean, start, support, part.verdict, record)
+    found = []
+    for a in members_of(spec):
+        given = Counter(x for levels in seen.levels for x in levels if x.card == a)
+        if given:
+            found.append(max(given, key=lambda x: (given[x], x.dose, -x.onset)))
+        elif not spec.actions[a].unit:
+            found.append(Level(a, 1.0))
+    return found
 
 
-def _support(part: CellPart, fitted: Fitted, asked: Conditions, i: int) -> Support:
-    doses = [Entry(int(a), float(asked.dose[i, a]), 0.0, float(asked.hours[i]), True) for a in np.flatnonzero(asked.dose[i])]
-    return judge_schedule(part.spec, fitted.envelope, doses, float(asked.hours[i]))
+def named_levels(texts: Sequence[str], spec: WorldSpec, seen: Measured, until: float) -> list[Level]:
+    """The members that texts name ("KLF1", "meki=500 nM"), at their usual dose where none is said.
+
+    Raises: BadInput for what is no member, or one that was never given and of which no dose is said.
+    """
+    option, known = "--pairs-of", {spec.actions[a].name: a for a in members_of(spec)}
+    usual = {x.card: x for x in usual_levels(spec, seen)}
+    found = []
+    for text in texts:
+        name = text.split("=")[0].strip()
+        if name not in known:
+            some = ", ".join(list(known)[:12]) + (f" ... ({len(known)} in all)" if len(known) > 12 else "")
+            raise BadInput(place(column=option, found=name, expected=f"members that this world has: {some}"))
+        if "=" in text:
+            entry = parse_do([text], spec, until, option=option)[0]
+            found.append(Level(entry.card, entry.dose, entry.onset))
+        elif known[name] in usual:
+            found.append(usual[known[name]])
+        else:
+            unit = spec.actions[known[name]].unit
+            raise BadInput(
+                place(column=option, found=name, expected=f"its dose, such as '{name}=1 {unit}': it was never given")
+            )
+    return list(dict.fromkeys(found))
 
 
-def _controls(
-    part: CellPart, config: Filled, asked: Conditions
-) -> tuple[Float[np.ndarray, "n g"], pd.DataFrame]:
-    """Measured control cells of the contexts that are asked about, and their annotations."""
-    pool, word = part.pool, config.control.value[0]
-    none = (np.asarray(pool.dose) == 0).all(1)
-    wanted = np.isin(np.asarray(pool.context), part.context(asked.traits)) & none
-    rows = np.flatnonzero(np.isin(np.asarray(pool.of), np.flatnonzero(wanted)))
-    x, size = np.asarray(pool.x)[rows], np.asarray(pool.size)[rows]
-    if part.counted and part.kind == "log1p":
-        x = np.log1p(x * size[:, None])
-    obs = pd.DataFrame(index=[f"control-{i}" for i in range(len(rows))])
-    obs[config.actions.labels.obs] = word
-    obs[config.control.obs] = word
-    traits = part.traits[np.asarray(pool.context)[np.asarray(pool.of)[rows]]]
-    for trait, place in zip(part.spec.traits, part.spec.trait_places, strict=True):
-        level = traits[:, place]
-        values = [trait.levels[k] for k in level.argmax(1)] if trait.kind == "category" else level[:, 0]
-        obs[config.traits[trait.name]] = values
-    obs[SIMULATED] = False
-    obs["biowm_support"] = "measured"
-    return x, obs
+def contexts_of(spec: WorldSpec, paths: Path) -> list[tuple[str, Float[np.ndarray, " s"]]]:
+    """The contexts that stacked paths were in, each with its traits in words.
+
+    Raises: BadInput for more than twelve: one must be named then.
+    """
+    traits = np.asarray(paths.traits, np.float32)
+    rows = np.unique(traits, axis=0) if traits.shape[1] else traits[:1]
+    if len(rows) > _MOST_CONTEXTS:
+        names = ", ".join(t.name for t in spec.traits)
+        raise BadInput(f"found {len(rows)} contexts ({names}), expected --context TRAIT=VALUE to say which is meant")
+    return [(in_words(spec, row), row) for row in rows]
+
+
+def in_words(spec: WorldSpec, traits: Float[np.ndarray, " s"]) -> str:
+    """Traits as `--context` is written; what is not known is not said."""
+    said = []
+    for trait, where in zip(spec.traits, spec.trait_places, strict=True):
+        own = traits[where]
+        if trait.kind == "category":
+            said += [f"{trait.name}={level}" for level, x in zip(trait.levels, own, strict=True) if x == 1]
+        elif np.isfinite(own[0]):
+            said.append(f"{trait.name}={own[0]:g} {trait.unit}".strip())
+    return "; ".join(said)
+
+
+def conditions(
+    spec: WorldSpec,
+    seen: Measured,
+    levels: Sequence[Level],
+    contexts: Sequence[tuple[str, Float[np.ndarray, " s"]]],
+    sets: Sets,
+) -> list[Condition]:
+    """All singles, pairs of different members, or both, in every context.
+
+    Two members that aim at one target (two guides of a gene) make a pair only where such a pair was ever measured.
+    """
+    kin = targets(spec)
+    alike = any(len({int(kin[x.card]) for x in given}) < len({x.card for x in given}) for given in seen.levels)
+    found: list[tuple[Level, ...]] = []
+    if sets in ("singles", "all"):
+        found += [(x,) for x in levels]
+    if sets in ("pairs", "all"):
+        pairs = combinations(sorted(levels, key=lambda x: (x.card, x.dose, x.onset)), 2)
+        found += [(a, b) for a, b in pairs if a.card != b.card and (alike or kin[a.card] != kin[b.card])]
+    return [Condition(one, text, traits) for text, traits in contexts for one in found]
+
+
+def as_paths(
+    spec: WorldSpec, wanted: Sequence[Condition], times: Sequence[float]
+) -> tuple[Path, Int[np.ndarray, "n h"]]:
+    """Conditions of which nothing was read as stacked paths, and where in their times the `times` asked for are.
+
+    A path has a time wherever a member is given.
+    """
+    paths, at = [], []
+    for one in wanted:
+        t = np.unique([0.0, *(x.onset for x in one.levels if x.onset < times[-1]), *times]).astype(np.float32)
+        nothing = np.full((len(t), len(spec.channels)), np.nan, np.float32)
+        plan = schedule(one.entries(times[-1]))
+        paths.append(Path(t, nothing, plan, one.traits.astype(np.float32), np.asarray(0, np.int32)))
+        at.append(np.searchsorted(t, np.asarray(times, np.float32)))
+    return stack(paths), np.array(at)
+
+
+def _set(levels: Sequence[Level]) -> frozenset[tuple[int, str]]:
+    return frozenset((x.card, f"{x.dose:.5g}") for x in levels)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from biowm.plan import balanced as design
+
 from ._gi_rules import Map
 
 BUDGETS = (300, 400, 500, 600, 700, 800)
@@ -20,15 +22,9 @@ def at_random(whole: Map, seed: int) -> Int[np.ndarray, " d"]:
 
 def balanced(whole: Map, seed: int) -> Int[np.ndarray, " d"]:
     """The first `BUDGETS[-1]` pairs of genes: each of the two that were read least so far, ties at random."""
-    left = at_random(whole, seed)
-    a, b = left // len(whole.genes), left % len(whole.genes)
-    read, cost = np.zeros(len(whole.genes)), np.zeros(len(left))
-    order = np.empty(BUDGETS[-1], int)
-    for k in range(len(order)):
-        order[k] = best = int(np.argmin(read[a] + read[b] + cost))
-        cost[best] = np.inf
-        read[[a[best], b[best]]] += 1
-    return left[order]
+    left, genes = at_random(whole, seed), len(whole.genes)
+    pairs = np.stack([left // genes, left % genes], 1)
+    return left[design.balanced(pairs, np.zeros(genes), BUDGETS[-1])]
 
 
 def reached(

@@ -11,14 +11,18 @@ from itertools import combinations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from biowm.core.path import Path
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
-from biowm.core.world import Belief, Observation, State, World
+from biowm.core.world import Belief, Observation, State
 
+from ..scale import Scale
 from ..tracker import Frame
 from .course import Course, SetFrame, go_on, untouched
+from .known import Known, SetWorld, courses_at
 from .readings import reading
 
 
@@ -40,7 +44,7 @@ class PairState(State):
 
 
 @register("models", "PairTrunk")
-class PairTrunk(World):
+class PairTrunk(SetWorld):
     """Tables in standardised link space: `base` without a member, what each `single` adds, what each two add `beyond`.
 
     `single_var` and `pair_var` are variances of the response to one and to two members, `noise` that of a reading. Of a
@@ -92,6 +96,16 @@ class PairTrunk(World):
     def observe(self, state: PairState) -> Observation:
         mean, sd = self._response(state.course)
         return reading(self.frame, mean + sd * state.place, self.noise)
+
+    def scale_of(self) -> Scale:
+        return self.frame.scale
+
+    def known(self, paths: Path, at: Int[np.ndarray, "n h"]) -> Known:
+        course = courses_at(self.screen, paths, len(self.spec.actions), at)
+        mean, sd = (np.asarray(a, np.float64) for a in jax.jit(jax.vmap(jax.vmap(self._response)))(course))
+        apart = np.moveaxis(sd, -1, 0)
+        noise = np.asarray(self.noise, np.float64)[:, None, None] * np.eye(at.shape[1])
+        return Known(mean, np.zeros((*apart.shape, 0)), apart, noise)
 
     def _response(self, course: Course) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """Mean and standard deviation (of what is not known, noise left out) of the set in force."""

@@ -11,15 +11,19 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from biowm.core.path import Path
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
-from biowm.core.world import Belief, Observation, State, World
+from biowm.core.world import Belief, Observation, State
 
+from ..scale import Scale
 from ..tracker import Frame
 from .course import Course, go_on, untouched
 from .features import Design, features, own_features
+from .known import Known, SetWorld, courses_at
 from .readings import reading
 
 
@@ -43,7 +47,7 @@ class SetState(State):
 
 
 @register("models", "SetTrunk")
-class SetTrunk(World):
+class SetTrunk(SetWorld):
     """Posterior of the weights: `mean`, and `root` with covariance root @ root.T, for every channel.
 
     `base` is added to what the features say, `own_var` are the variances of a condition's own departure (level, in
@@ -115,6 +119,20 @@ class SetTrunk(World):
         z = features(self.design, state.course) @ state.weights
         z = self.base + z + own_features(self.design, state.course) @ state.own
         return reading(self.frame, z, self.noise)
+
+    def scale_of(self) -> Scale:
+        return self.frame.scale
+
+    def known(self, paths: Path, at: Int[np.ndarray, "n h"]) -> Known:
+        course = courses_at(self.design.frame, paths, len(self.spec.actions), at)
+        psi = np.asarray(jax.jit(jax.vmap(jax.vmap(lambda c: features(self.design, c))))(course), np.float64)
+        own = np.asarray(jax.vmap(lambda c: own_features(self.design, c))(jax.tree.map(lambda a: a[0], course)))
+        mean, root, own_var, noise, base = (
+            np.asarray(a, np.float64) for a in (self.mean, self.root, self.own_var, self.noise, self.base)
+        )
+        half = np.einsum("nhp,dpq->dnhq", psi, root, optimize=True)
+        departs = np.einsum("hr,rd,gr->dhg", own, own_var, own) + noise[:, None, None] * np.eye(at.shape[1])
+        return Known(base + psi @ mean, half, np.zeros(half.shape[:3]), departs)
 
 
 def _solved(matrix: Float[Array, "h h"], right: Float[Array, " h"]) -> Float[Array, " h"]:
