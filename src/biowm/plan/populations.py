@@ -97,13 +97,13 @@ def predict_conditions(
 
 
 def _support(part: CellPart, fitted: Fitted, asked: Conditions, i: int) -> Support:
-    doses = [Entry(int(a), float(asked.dose[i, a]), 0.0, float(asked.hours[i]), True) for a in np.flatnonzero(asked.dose[i])]
+    doses = [
+        Entry(int(a), float(asked.dose[i, a]), 0.0, float(asked.hours[i]), True) for a in np.flatnonzero(asked.dose[i])
+    ]
     return judge_schedule(part.spec, fitted.envelope, doses, float(asked.hours[i]))
 
 
-def _controls(
-    part: CellPart, config: Filled, asked: Conditions
-) -> tuple[Float[np.ndarray, "n g"], pd.DataFrame]:
+def _controls(part: CellPart, config: Filled, asked: Conditions) -> tuple[Float[np.ndarray, "n g"], pd.DataFrame]:
     """Measured control cells of the contexts that are asked about, and their annotations."""
     pool, word = part.pool, config.control.value[0]
     none = (np.asarray(pool.dose) == 0).all(1)

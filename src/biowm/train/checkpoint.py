@@ -128,7 +128,9 @@ def load_fitted(folder: File | str) -> Fitted:
             rows=rows,
             record=record,
             study=body["study"],
-            cells=from_data(body["cells"], lambda data: _decode(data, arrays, spec), arrays) if "cells" in body else None,
+            cells=from_data(body["cells"], lambda data: _decode(data, arrays, spec), arrays)
+            if "cells" in body
+            else None,
         )
     except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
         raise BadInput(

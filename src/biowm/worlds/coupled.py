@@ -95,8 +95,7 @@ class Coupled(Open):
     def begin(self, traits: Float[Array, " s"]) -> CoupledBelief:
         widths = [part.world.spec.trait_width for part in self.parts]
         begun = [
-            part.world.apart(part.world.begin(own))
-            for part, own in zip(self.parts, _cut(traits, widths), strict=True)
+            part.world.apart(part.world.begin(own)) for part, own in zip(self.parts, _cut(traits, widths), strict=True)
         ]
         beliefs, weight = [], jnp.zeros(len(self.who))
         for (belief, log_weight), who in zip(begun, self.who.T, strict=True):
@@ -176,7 +175,9 @@ class Coupled(Open):
     def evidence(self, belief: CoupledBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> Float[Array, ""]:
         return logsumexp(belief.weight + self._likely(belief, reading, mask)) - logsumexp(belief.weight)
 
-    def _likely(self, belief: CoupledBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> Float[Array, " j"]:
+    def _likely(
+        self, belief: CoupledBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]
+    ) -> Float[Array, " j"]:
         return jnp.sum(
             jnp.stack([
                 jax.vmap(lambda b, part=part, x=x, m=m: part.world.evidence(b, x, m))(own)
@@ -245,9 +246,7 @@ def couple(
     if len(set(driven)) < len(driven):
         raise ValueError("found an action that is driven twice, expected one joint for each")
     specs = [part.world.spec for part in parts]
-    free = tuple(
-        tuple(a for a in range(len(spec.actions)) if (i, a) not in driven) for i, spec in enumerate(specs)
-    )
+    free = tuple(tuple(a for a in range(len(spec.actions)) if (i, a) not in driven) for i, spec in enumerate(specs))
     clock = specs[0].clock
     clocks = tuple(factor(clock, spec.clock) for spec in specs)
     for part, to in zip(parts, clocks, strict=True):

@@ -95,9 +95,7 @@ class Langevin(Open):
         mean, cov = jax.vmap(self.settled)(self.line, self.own)
         return LangevinBelief(jnp.zeros(()), self.line, self.own, mean, cov, weight - logsumexp(weight))
 
-    def settled(
-        self, line: Int[Array, ""], own: Float[Array, " p"]
-    ) -> tuple[Float[Array, " s"], Float[Array, "s s"]]:
+    def settled(self, line: Int[Array, ""], own: Float[Array, " p"]) -> tuple[Float[Array, " s"], Float[Array, "s s"]]:
         """Mean and covariance of a subject that was left alone."""
         none = jnp.zeros(len(self.spec.actions))
         pieces = max(1, round(self.settling / self.spacing))

@@ -87,9 +87,7 @@ def test_the_decoder_learns_levels_batches_and_dispersions_from_disk():
     screen = loaded()
     sums, one = summed(screen), np.zeros(len(screen.conditions), int)
     offset = offsets(sums, screen.control, one)
-    encoder = CellEncoder(
-        jnp.zeros(planted.GENES), jnp.zeros((planted.GENES, 1)), jnp.asarray(offset, jnp.float32)
-    )
+    encoder = CellEncoder(jnp.zeros(planted.GENES), jnp.zeros((planted.GENES, 1)), jnp.asarray(offset, jnp.float32))
     heard: list[float] = []
     decoder = fit_decoder(screen, screen.control[screen.of], sums, encoder, 0, heard.append)
     assert heard[-1] == pytest.approx(1.0)
@@ -168,7 +166,10 @@ def test_other_batch_labels_change_the_reading_and_not_the_response(fitted):
     rows = [screen.members.index("M2+M3")]
     asked = screen.dose[rows], screen.traits[rows], screen.hours[rows]
     swapped = dataclasses.replace(
-        made, cells=dataclasses.replace(made.cells, pool=dataclasses.replace(made.cells.pool, batch=1 - made.cells.pool.batch))
+        made,
+        cells=dataclasses.replace(
+            made.cells, pool=dataclasses.replace(made.cells.pool, batch=1 - made.cells.pool.batch)
+        ),
     )
     key = jax.random.key(0)
     np.testing.assert_array_equal(predict_means(made, *asked, key), predict_means(swapped, *asked, key))

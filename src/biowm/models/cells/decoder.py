@@ -94,9 +94,7 @@ class CountDecoder(CellDecoder):
         rate = jax.random.gamma(k_rate, r) * mean / r
         return jax.random.poisson(k_count, rate).astype(jnp.float32)
 
-    def _log_mean(
-        self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]
-    ) -> Float[Array, " g"]:
+    def _log_mean(self, z: Float[Array, " k"], size: Float[Array, ""], batch: Int[Array, ""]) -> Float[Array, " g"]:
         eta = self.level + self.weights @ z + self.batch[batch] - jnp.log(size)
         return jnp.clip(eta, -20.0, 14.0)  # a rollout may leave the data; a count may not overflow
 

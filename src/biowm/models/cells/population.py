@@ -46,15 +46,17 @@ class Population(World):
         apart = jnp.sum((known[None] - self.traits) ** 2, -1)
         return PopulationBelief(jnp.zeros(()), self.inner.begin(traits), jnp.argmin(apart).astype(jnp.int32))
 
-    def update(self, belief: PopulationBelief, reading: Float[Array, " g"], mask: Bool[Array, " g"]) -> PopulationBelief:
+    def update(
+        self, belief: PopulationBelief, reading: Float[Array, " g"], mask: Bool[Array, " g"]
+    ) -> PopulationBelief:
         whole = jnp.all(mask)  # a projection needs every gene
-        response = jnp.where(whole, (jnp.where(mask, reading, 0.0) - self.controls[belief.context]) @ self.loadings, 0.0)
+        response = jnp.where(
+            whole, (jnp.where(mask, reading, 0.0) - self.controls[belief.context]) @ self.loadings, 0.0
+        )
         inner = self.inner.update(belief.inner, response, jnp.broadcast_to(whole, response.shape))
         return PopulationBelief(belief.t, inner, belief.context)
 
-    def predict(
-        self, belief: PopulationBelief, action: Float[Array, " a"], dt: Float[Array, ""]
-    ) -> PopulationBelief:
+    def predict(self, belief: PopulationBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> PopulationBelief:
         return PopulationBelief(belief.t + dt, self.inner.predict(belief.inner, action, dt), belief.context)
 
     def draw(self, belief: PopulationBelief, *, key: PRNGKeyArray) -> PopulationState:

@@ -34,7 +34,9 @@ def fit_decoder(
     at_once = int(np.clip(n // 8, 1, _BATCH))
     epochs = int(np.clip(-(-_STEPS * at_once // n), 1, _EPOCHS))
     total = epochs * -(-n // at_once)
-    optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adam(optax.cosine_decay_schedule(_RATE, total, 0.05)))
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(10.0), optax.adam(optax.cosine_decay_schedule(_RATE, total, 0.05))
+    )
     decoder, memory = start, optimiser.init(start)
     step = eqx.filter_jit(partial(_step, optimiser))
     rng, left, done = np.random.default_rng([seed, 5]), None, 0

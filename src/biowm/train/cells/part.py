@@ -64,7 +64,9 @@ class CellPart:
         apart = np.abs(np.nan_to_num(np.asarray(traits)[:, None] - self.traits[None], nan=1.0)).sum(-1)
         lone = len(self.traits) == 1 and not np.isfinite(np.asarray(traits)).any()
         if not lone and (apart.min(1) > 1e-6).any():
-            raise BadInput("found a context without control cells, expected one that was screened: see biowm data check")
+            raise BadInput(
+                "found a context without control cells, expected one that was screened: see biowm data check"
+            )
         return np.asarray(apart.argmin(1))
 
 
@@ -81,8 +83,12 @@ def population(fitted: Fitted) -> Fitted:
     cohort = None
     if fitted.cohort is not None:
         paths = fitted.cohort.paths
-        genes = cells.controls[cells.context(np.asarray(paths.traits))][:, None] + np.asarray(paths.x) @ cells.loadings.T
-        cohort = replace(fitted.cohort, paths=Path(paths.t, genes.astype(np.float32), paths.plan, paths.traits, paths.event))
+        genes = (
+            cells.controls[cells.context(np.asarray(paths.traits))][:, None] + np.asarray(paths.x) @ cells.loadings.T
+        )
+        cohort = replace(
+            fitted.cohort, paths=Path(paths.t, genes.astype(np.float32), paths.plan, paths.traits, paths.event)
+        )
     return replace(
         fitted, spec=cells.spec, world=seen(fitted.world), rules_free=seen(fitted.rules_free), members={},
         calibration=cells.trust, cohort=cohort, cells=None,

@@ -136,7 +136,9 @@ def genes(
     strange = [t for t in targets if t not in names]
     if strange:
         raise ValueError(f"targets {', '.join(strange)}, expected genes among {', '.join(names)}")
-    parts = [_regulation(names, edges, level, between_genes, between_lines * (k > 0), [seed, k]) for k in range(len(lines))]
+    parts = [
+        _regulation(names, edges, level, between_genes, between_lines * (k > 0), [seed, k]) for k in range(len(lines))
+    ]
     quantiles = (np.arange(sizes) + 0.5) / sizes
     log_size = size * np.asarray(jax.scipy.special.ndtri(jnp.asarray(quantiles, jnp.float32)))
     return Genes(

@@ -46,7 +46,9 @@ def drive(
 ) -> Float[Array, " n"]:
     """Where each node goes under stimuli (0 to 1) with a share `held` of each node by inhibitors."""
     acts = net.strength * _hill(x, net.half, net.hill)
-    raised = jnp.prod(jnp.where(net.sign > 0, 1 - acts, 1.0), axis=1) * jnp.prod(1 - net.receptor * stimulus[None], axis=1)
+    raised = jnp.prod(jnp.where(net.sign > 0, 1 - acts, 1.0), axis=1) * jnp.prod(
+        1 - net.receptor * stimulus[None], axis=1
+    )
     lowered = jnp.prod(jnp.where(net.sign < 0, 1 - acts, 1.0), axis=1)
     return (1 - held) * (1 - (1 - net.basal) * raised) * lowered
 

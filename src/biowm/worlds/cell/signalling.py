@@ -165,7 +165,9 @@ def true_course(
         parts = strides(dt, world.spacing)
 
         def stride(_: Int[Array, ""], y: Float[Array, " n"]) -> Float[Array, " n"]:
-            return runge_kutta(lambda z: slope(net, z, given[:stimuli], held), y, dt / parts.astype(dt.dtype), 4 * world.steps)
+            return runge_kutta(
+                lambda z: slope(net, z, given[:stimuli], held), y, dt / parts.astype(dt.dtype), 4 * world.steps
+            )
 
         return jax.lax.fori_loop(0, parts, stride, x)
 
