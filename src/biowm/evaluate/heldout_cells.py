@@ -16,8 +16,9 @@ from biowm.core.interval import Interval, Role, Row, row
 from biowm.core.populations import energy_distance
 from biowm.data.screens import Screen
 from biowm.models.cells.reading import read_cells
-from biowm.train.cells.part import CellPart
-from biowm.train.cells.predict import predict_cells, predict_means
+from biowm.train.calibrate import band
+from biowm.train.cells.part import CellPart, population
+from biowm.train.cells.predict import predict_cells, predict_means, predict_responses
 from biowm.train.cells.sums import APART, parts_of
 from biowm.train.fitted import Fitted
 
@@ -61,9 +62,22 @@ def cell_rows(
         rows.append(row(name, role, "genes", "pearson_delta", _over(r, where)))
         rows.append(row(name, role, "genes", "rmse_delta", _over(np.sqrt(((said - true) ** 2).mean(1)), where)))
         progress(0.8 * (i + 1) / len(worlds))
+    rows.append(_covered(fitted, asked, truth, key, where))
     rows += _populations(fitted, screen, where, key, seed)
     progress(1.0)
     return tuple(rows)
+
+
+def _covered(
+    fitted: Fitted, asked: tuple[np.ndarray, np.ndarray, np.ndarray], truth: Float[np.ndarray, "t g"], key: jax.Array,
+    where: Int[np.ndarray, " t"],
+) -> Row:  # fmt: skip
+    """How many of a held-out condition's genes lie in the 90 % band of each."""
+    genes = population(fitted)
+    draws = predict_responses(genes.world, *asked, key)[:, :, None]
+    _, low, high = band(genes.calibration, genes.spec, draws, asked[2][:, None], "pointwise")
+    inside = ((truth >= low[:, 0]) & (truth <= high[:, 0])).mean(1)
+    return row("world", "ours", "genes", "coverage90", _over(inside, where))
 
 
 def _populations(fitted: Fitted, screen: Screen, where: Int[np.ndarray, " t"], key: jax.Array, seed: int) -> list[Row]:

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from biowm.models.cells.decoder import CellEncoder, CountDecoder, NormalDecoder
-from biowm.models.cells.moved import fold_for, moved_counts
+from biowm.models.cells.moved import expected_log1p, fold_for, moved_counts
 from biowm.models.cells.pool import CellPool, Escape
 from biowm.models.cells.reading import are_counts, counts_of, read_cells
 
@@ -91,16 +91,25 @@ def test_moved_counts_have_the_law_of_the_moved_mean(fold):
         assert all(np.corrcoef(moved[:, j], x[:, j])[0, 1] > 0.3 for j in range(3))
 
 
-def test_the_fold_is_found_at_which_the_mean_is_as_wanted():
-    x, size = drawn(3000), np.full(3000, 0.8)
+@pytest.mark.parametrize("scale", [0.8, 20.0])
+def test_the_fold_is_found_at_which_the_mean_is_as_wanted(scale):
+    x, size = drawn(20_000), np.full(20_000, scale)
     mean = np.broadcast_to(MEAN, x.shape)
     here = np.log1p(size[:, None] * x).mean(0)
     np.testing.assert_allclose(fold_for(x, mean, SIZE, size, here), 1.0, atol=1e-3)
     wanted = here * np.array([1.8, 0.4, 1.2])
     fold = fold_for(x, mean, SIZE, size, wanted)
     moved = moved_counts(x, mean, SIZE, fold, np.random.default_rng(3))
-    np.testing.assert_allclose(np.log1p(size[:, None] * moved).mean(0), wanted, rtol=0.06)
+    np.testing.assert_allclose(np.log1p(size[:, None] * moved).mean(0), wanted, rtol=0.03)
     assert (fold_for(x, mean, SIZE, size, np.zeros(3)) == 0).all()
+
+
+@pytest.mark.parametrize(("fold", "scale"), [(0.3, 0.5), (1.0, 2.0), (1.1, 4.0), (3.0, 20.0)])
+def test_what_is_expected_of_moved_counts_is_their_average(fold, scale):
+    x, size = drawn(400), np.full(400, scale)
+    mean, all_ = np.broadcast_to(MEAN, x.shape), np.full(3, fold)
+    seen = [np.log1p(scale * moved_counts(x, mean, SIZE, all_, np.random.default_rng(i))).mean(0) for i in range(200)]
+    np.testing.assert_allclose(expected_log1p(x, mean, SIZE, size, all_), np.mean(seen, 0), rtol=0.01)
 
 
 def test_a_population_is_built_from_those_that_part_of_the_set_was_given():

@@ -19,8 +19,8 @@ def cells_section(cells: CellPart) -> Section:
         "A response is the mean log1p expression of a condition minus that of its context's control cells. Directions "
         "are found on half of the cells and tested on two quarters, each with control cells of its own: responses that "
         "share their controls agree whatever was given.",
-        f"{len(cells.spec.channels)} genes, read as {kind}{behind}; cells of {len(cells.pool.of)} measurements are kept "
-        f"of {len(cells.pool.dose)} populations, from which predicted populations are built.",
+        f"{len(cells.spec.channels)} genes, read as {kind}{behind}; {len(cells.pool.of)} cells of "
+        f"{len(cells.pool.dose)} populations are kept, from which predicted ones are built.",
     ]
     if cells.gain is not None:
         took = f"{cells.gain.value:.2g} [{cells.gain.low:.2g}, {cells.gain.high:.2g}]"
