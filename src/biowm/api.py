@@ -18,9 +18,9 @@ from biowm.core.endpoint import Endpoint
 from biowm.core.errors import Abstention, BadInput, place
 from biowm.core.futures import Futures
 from biowm.core.mechanism import Mechanism
-from biowm.core.mechanism_units import Declared, fingerprint
+from biowm.core.mechanism_units import Declared
 from biowm.core.path import stack, take
-from biowm.core.record import Record, digest, versions
+from biowm.core.record import Record
 from biowm.core.world import World
 from biowm.data import config as configs
 from biowm.data import meds_write
@@ -36,11 +36,9 @@ from biowm.evaluate.bench import run as run_task
 from biowm.evaluate.certify import Report
 from biowm.evaluate.certify import certify as examine
 from biowm.evaluate.exam import Exam
+from biowm.evaluate.fitting import fit_and_keep
 from biowm.evaluate.foreign import Maker, exam_of_model, made, origin
-from biowm.evaluate.heldout import HeldOut, exam_of, held_out, heldout_rows
-from biowm.evaluate.heldout_cells import cell_rows
-from biowm.evaluate.reports.examples import examples
-from biowm.evaluate.reports.folder import write_reports
+from biowm.evaluate.heldout import HeldOut, exam_of, held_out
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
 from biowm.plan.conditions import Sets
@@ -62,9 +60,6 @@ from biowm.train.checkpoint import load_fitted as open_fitted
 from biowm.train.checkpoint import save_fitted
 from biowm.train.contest import Progress, silent
 from biowm.train.fitted import Fitted
-from biowm.train.screens import fit_screen
-from biowm.train.stages import Stages
-from biowm.train.study import fit_study
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -104,74 +99,25 @@ def fit(
 ) -> Fitted:
     """Fit the default world to a study and score it on the held-out subjects.
 
-    Args: a study or screen, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of the
-    study's own; `mechanism` equations that enter the race (`Declared`: with the study's names for what they move);
-    `thorough` lets smooth neighbours and the recurrent network race too (several times as long, often better);
-    `out` a folder for the artefact, its report and, of equations, parameters.csv and a visual predictive check, vpc.csv
-    and vpc.png (a run that was killed goes on where it was);
-    `keep_data` False leaves the histories out of the artefact and its report.
-    Raises: BadInput for data that cannot be learned from.
+    Args: a study or screen, its file, or a table with its description; `horizons` such as ("90 d", "365 d") in place of
+    the study's own; `mechanism` equations that enter the race (`Declared`: with the study's names for what they move);
+    `thorough` lets smooth neighbours and the recurrent network race too (several times as long, often better); `out` a
+    folder for the artefact, its report and, of equations, parameters.csv and a visual predictive check, vpc.csv and
+    vpc.png (a run that was killed goes on where it was); `keep_data` False leaves the histories out of the artefact and
+    its report. Raises: BadInput for data that cannot be learned from.
     """
     study = source if isinstance(source, Study | Screen) else load(source, config, data=data)
-    if isinstance(study, Screen):
-        if horizons is not None or mechanism is not None:
-            raise BadInput(f"screen {study.config.study}: found horizons or a mechanism, expected neither")
-        return _fit_screen(study, thorough, seed, out, keep_data, progress)
     if horizons is not None:
+        if isinstance(study, Screen):
+            raise BadInput(
+                f"screen {study.config.study}: found horizons, expected none: cells are read when they are read"
+            )
         asked = tuple(sorted(units.quantity(h, study.spec.clock, "horizon") for h in horizons))
         study = dataclasses.replace(study, horizons=asked)
-    folder = None if out is None else File(out)
-    declared = Declared(mechanism) if isinstance(mechanism, Mechanism) else mechanism
-    equations = None if declared is None else fingerprint(declared)
-    key = digest([study.sha256, study.horizons, equations, seed, versions()])
-    stages = Stages(None if folder is None else folder / ".stages", key)
-    try:
-        fitted = fit_study(study, mechanism=declared, thorough=thorough, seed=seed, stages=stages, progress=progress)
-    except ValueError as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"study {study.config.study}: {error}") from error
-    if progress is not None:
-        progress("scoring the held-out subjects", 0.96)
-    part = held_out(fitted)
-    if part is not None:
-        fitted = dataclasses.replace(fitted, rows=heldout_rows(fitted, part.paths, part.subjects, seed=seed))
-    if folder is not None:
-        if progress is not None:
-            progress("reports", 0.98)
-        write_reports(fitted, examples(fitted, seed) if keep_data else [], folder, seed=seed)
-        save_fitted(fitted, folder, keep_data=keep_data)
-        stages.clear()
-    return fitted
-
-
-def _fit_screen(
-    screen: Screen, thorough: bool, seed: int, out: str | File | None, keep_data: bool, progress: Progress | None
-) -> Fitted:
-    """Fit a screen of cells, score it on its held-out conditions, write the artefact."""
-    tell, folder = progress or silent, None if out is None else File(out)
-    key = digest([screen.sha256, thorough, seed, versions()])
-    stages = Stages(None if folder is None else folder / ".stages", key)
-    try:
-        fitted = fit_screen(
-            screen, seed=seed, thorough=thorough, stages=stages, progress=lambda text, share: tell(text, 0.9 * share)
-        )
-    except ValueError as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"screen {screen.config.study}: {error}") from error
-    part = held_out(fitted)
-    if part is not None:
-        tell("scoring the held-out conditions", 0.9)
-        rows = heldout_rows(fitted, part.paths, part.subjects, seed=seed)
-        more = cell_rows(fitted, screen, seed=seed, progress=lambda share: tell("held-out cells", 0.93 + 0.05 * share))
-        fitted = dataclasses.replace(fitted, rows=(*rows, *more))
-    if folder is not None:
-        tell("reports", 0.98)
-        write_reports(fitted, [], folder, seed=seed)
-        save_fitted(fitted, folder, keep_data=keep_data)
-        stages.clear()
-    return fitted
+    return fit_and_keep(
+        study, None if out is None else File(out), mechanism=mechanism, thorough=thorough, seed=seed,
+        keep_data=keep_data, tell=progress or silent,
+    )  # fmt: skip
 
 
 def simulate(

@@ -31,8 +31,8 @@ def simulate(
     on: Annotated[
         Path | None,
         typer.Option(
-            help="A table of conditions (worlds of cells): write cells of each to --out. A file of MEDS labels: predict "
-            "at each of its prediction times, from the MEDS folder --history.",
+            help="A table of conditions (worlds of cells): write cells of each to --out. A file of MEDS labels: "
+            "predict at each of its prediction times, from the MEDS folder --history.",
             show_default=False,
         ),
     ] = None,

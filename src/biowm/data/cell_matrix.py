@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from biowm.core.errors import BadInput
+
 _GAP = 64  # rows not asked for that are read all the same, where they lie between rows that are
 
 
@@ -71,8 +73,10 @@ class Stored(Matrix):
 def open_store(file: Path) -> AbstractContextManager[Any]:
     """An h5ad file or a zarr folder, open to be read; both are read by the same words."""
     if file.is_dir():
-        import zarr
-
+        try:
+            import zarr
+        except ImportError:
+            raise BadInput(f"file {file}: no package zarr, which reads it: pip install 'biowm[fields]'") from None
         return nullcontext(zarr.open_group(file, mode="r"))
     import h5py
 

@@ -71,8 +71,8 @@ def fit_paths(
     Raises: ValueError where no subject has two readings.
     """
     return fit_answers(
-        spec, paths, horizons, seed=seed, units=units, known=known, mechanism=mechanism, candidates=candidates, thorough=thorough, halves=halves,
-        stages=stages, progress=progress,
+        spec, paths, horizons, seed=seed, units=units, known=known, mechanism=mechanism, candidates=candidates,
+        thorough=thorough, halves=halves, stages=stages, progress=progress,
     )[0]  # fmt: skip
 
 

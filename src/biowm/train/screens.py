@@ -1,19 +1,21 @@
 """Fit a screen of single cells: its conditions' mean responses run the race, its cells are encoded, decoded, moved.
 
 A condition is a path that is asked from its start (docs/decisions/0006): its reading is the mean of its cells minus
-that of its context's controls, on the directions that independent halves of the cells agree on. The race, bands, support
-and artefact are those of every other study; genes and cells are that world, seen through its loadings and its decoder.
+that of its context's controls, on directions of the response that independent parts of the cells tell from noise. The
+race, bands, support and artefact are those of every other study; genes and cells are that world, seen through its
+loadings and its decoder.
 """
 
 from __future__ import annotations
 
 import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from biowm.core.path import Path, stack, take
-from biowm.core.record import Record, digest_arrays
+from biowm.core.path import Path, stack
+from biowm.core.record import Record
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import Channel, WorldSpec
 from biowm.data.screens import Screen
@@ -27,7 +29,7 @@ from .cells.part import CellPart
 from .cells.signal import Signal, controls, find_signal, means, offsets, responses
 from .cells.sums import APART, QUARTERS, CellSums, parts_of, sum_cells
 from .cells.trust import trust_of_genes
-from .contest import Progress, portion, silent
+from .contest import Progress, silent
 from .fit import fit_answers
 from .fitted import Cohort, Fitted
 from .horizons import declared

@@ -4,9 +4,9 @@ A part is any open world under a name; a joint says which outlet of a part drive
 checked and converted, and so are clocks. The whole is a world as any other: its channels, traits and free actions are
 those of its parts, its clock that of the first.
 
-Time of a step is cut into `exchanges`. In each the parts go one after the other, in their own steps, and a driven action is
-held at the mean of what the outlet shows before and after (of a part that goes later: at what it shows before), an error
-of second order in the length of an exchange.
+Time of a step is cut into `exchanges`. In each the parts go one after the other, in their own steps, and a driven
+action is held at the mean of what the outlet shows before and after (of a part that goes later: at what it shows
+before), an error of second order in the length of an exchange.
 """
 
 from __future__ import annotations
@@ -237,9 +237,10 @@ def couple(
 ) -> Coupled:
     """Join worlds; `spacing` is the longest step of the whole (clock of the first part), cut into `exchanges`.
 
-    `subjects` wholes are made of the parts' own subjects, each of whom comes up as evenly as numbers allow.
-    Raises: ValueError for a part, outlet or action that is not there, names that come twice and an action that is driven
-    twice, and for a part whose steps would be longer than its spacing; UnitError naming the joint where the unit of an outlet cannot be that of the action it drives.
+    `subjects` wholes are made of the parts' own subjects, each of whom comes up as evenly as numbers allow. Raises:
+    ValueError for a part, outlet or action that is not there, names that come twice and an action that is driven twice,
+    and for a part whose steps would be longer than its spacing; UnitError naming the joint where the unit of an outlet
+    cannot be that of the action it drives.
     """
     wires = tuple(_wire(parts, joint) for joint in joints)
     driven = [(w.target, w.action) for w in wires]

@@ -111,7 +111,7 @@ class Langevin(Open):
         return LangevinBelief(belief.t, belief.line, belief.own, mean, cov, weight - logsumexp(weight))
 
     def predict(self, belief: LangevinBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> LangevinBelief:
-        mean, cov = jax.vmap(lambda *who: self.carry(*who, action, dt, self.steps))(
+        mean, cov = jax.vmap(lambda line, own, mean, cov: self.carry(line, own, mean, cov, action, dt, self.steps))(
             belief.line, belief.own, belief.mean, belief.cov
         )
         return LangevinBelief(belief.t + dt, belief.line, belief.own, mean, cov, belief.weight)

@@ -39,7 +39,8 @@ def test_counts_are_found_again_behind_log1p_of_scaled_counts():
 
 def test_an_empty_cell_is_read_as_nothing_and_not_as_infinite():
     read = read_cells(np.zeros((1, 4), np.float32), "counts")
-    assert (read.log1p == 0).all() and np.isfinite(read.size).all()
+    assert (read.log1p == 0).all()
+    assert np.isfinite(read.size).all()
     assert (counts_of(read_cells(np.zeros((1, 4), np.float32), "log1p")) == 0).all()
 
 

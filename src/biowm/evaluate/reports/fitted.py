@@ -14,6 +14,7 @@ from biowm.models.trunks.mechanism_found import equations_in, estimates
 from biowm.train.fitted import Fitted
 
 from ..predictive_check import PredictiveCheck
+from .cells import cells_section
 from .checks import checks_figure, told
 from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory, verdict
 from .html import Cell, Section, Table, by_horizon, page
@@ -53,6 +54,7 @@ def fit_report(fitted: Fitted, examples: Sequence[Example], checks: Sequence[Pre
         ),
         *_equations(fitted),
         *[_check(fitted, check) for check in checks],
+        *([] if fitted.cells is None else [cells_section(fitted.cells)]),
         *_trust(fitted),
         *[_example(e) for e in examples],
         _support(fitted),

@@ -43,4 +43,10 @@ METRICS = {
     "coverage90": ("inside the 90 % band of that time", "Share of readings; 0.90 is promised."),
     "joint90": ("inside the 90 % band all the way", "Share of whole paths up to that time; 0.90 is promised."),
     "interval_score": ("width of the 90 % band, with a penalty for misses", "Interval score; lower is better."),
+    "pearson_delta": (
+        "correlation of responses over genes",
+        "Higher is better. The truth is measured from control cells that no prediction has seen.",
+    ),
+    "rmse_delta": ("error of responses over genes", "Mean log1p expression; lower is better."),
+    "energy": ("distance of populations", "Energy distance of foretold to real cells, all genes; lower is better."),
 }

@@ -2,7 +2,8 @@
 
 Encoder: the projection of log1p readings, freed of the batch's offset, on the directions that are kept. Decoders are
 generalised linear in the latent cell: the batch and the total are contexts of the observation and nowhere else, so that
-a cell that is said to be of another batch is another reading of the same state. All functions are of one cell. doi:10.1038/s41592-018-0229-2 (the
+a cell that is said to be of another batch is another reading of the same state. All functions are
+of one cell. doi:10.1038/s41592-018-0229-2 (the
 model of counts), doi:10.1186/s13059-019-1861-6 (a generalised linear one).
 """
 

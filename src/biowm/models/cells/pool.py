@@ -13,7 +13,7 @@ from biowm.core.registry import register
 
 @register("models", "CellPool")
 class CellPool(eqx.Module):
-    """Cells that were measured: readings `x` (counts, or log1p), latent `z`, `size` of their scaling, batch, population.
+    """Measured cells: readings `x` (counts, or log1p), latent `z`, `size` of their scaling, batch, and population `of`.
 
     Of every population that cells are kept of: its `dose` (0 throughout: controls), context, and mean log1p expression.
     """

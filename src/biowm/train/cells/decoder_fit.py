@@ -37,7 +37,7 @@ def fit_decoder(
     optimiser = optax.chain(
         optax.clip_by_global_norm(10.0), optax.adam(optax.cosine_decay_schedule(_RATE, total, 0.05))
     )
-    decoder, memory = start, optimiser.init(start)
+    decoder, memory = start, optimiser.init(eqx.filter(start, eqx.is_array))
     step = eqx.filter_jit(partial(_step, optimiser))
     rng, left, done = np.random.default_rng([seed, 5]), None, 0
     for epoch in range(epochs):

@@ -28,11 +28,11 @@ NO_SIGNAL = "no signal above split-half noise"
 class CellPart:
     """The cells of a fitted screen: axes g genes, k latent, c contexts with control cells, s traits.
 
-    `spec` has the genes as channels; the first columns of the latent cell are the `loadings` of the response, `controls`
-    the mean log1p expression of each context's control cells, `left` the spread of a condition's mean around what the
-    loadings say, `trust` the calibration of genes' means. `counted`: readings are counts or scaled counts.
-    `reproducible` directions of the response are agreed on by independent halves of the cells (0: no signal), by how
-    much is in `agreement`. `gain` is what escaping cells took off the energy distance of held-out conditions.
+    `spec` has the genes as channels; the first columns of the latent cell are the `loadings` of the response;
+    `controls` are the mean log1p expression of each context's control cells, `left` the spread of a condition's mean
+    around what the loadings say, `trust` the calibration of genes' means. `counted`: readings are counts or scaled
+    counts. `reproducible` directions of the response are agreed on by independent halves of the cells (0: no signal),
+    by how much is in `agreement`. `gain` is what escaping cells took off the energy distance of held-out conditions.
     """
 
     spec: WorldSpec

@@ -46,10 +46,11 @@ def from_data(data: dict[str, Any], decode: Callable[[dict[str, Any]], Any], arr
         level=told["level"], subjects=told["subjects"], reach=tuple(told["reach"]), leads=tuple(told["leads"]),
         pointwise=arrays["cells/trust/pointwise"], joint=arrays["cells/trust/joint"], scale=decode(data["scale"]),
     )  # fmt: skip
-    modules = {name: decode(data[name]) for name in _MODULES}
+    modules: dict[str, Any] = {name: decode(data[name]) for name in _MODULES}
+    modules |= {name: arrays[f"cells/{name}"] for name in _ARRAYS}
     gain = None if data["gain"] is None else Interval(**data["gain"])
     return CellPart(
         spec=spec_from_json(data["spec"]), kind=data["kind"], counted=data["counted"],
         reproducible=data["reproducible"], agreement=tuple(data["agreement"]), gain=gain, trust=trust,
-        **modules, **{name: arrays[f"cells/{name}"] for name in _ARRAYS},
+        **modules,
     )  # fmt: skip

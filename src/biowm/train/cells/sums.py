@@ -44,7 +44,7 @@ def sum_cells(
     screen: Screen, part_of: Int[np.ndarray, " n"], learned: Bool[np.ndarray, " c"], seed: int,
     tell: Callable[[float], None] = lambda share: None,
 ) -> CellSums:  # fmt: skip
-    """Sum the cells of a screen by part (`parts_of`), streamed in the order of the file; products of those `learned`."""
+    """Sum the cells of a screen by part (`parts_of`), streamed; products are of cells in `learned` conditions."""
     usable = learned[screen.of] & (part_of != APART)
     sampled = usable & (np.random.default_rng([seed, 8]).random(len(part_of)) < _SAMPLED / max(usable.sum(), 1))
     (n_c, n_b), g = (len(screen.conditions), len(screen.batches)), screen.cells.shape[1]

@@ -1,0 +1,45 @@
+"""What the report of a screen of cells says of its cells: signal above split-half noise, and how it was found."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from biowm.train.cells.part import CellPart
+
+from .html import Section
+from .style import BLUE, FAINT, new_figure, styled, to_svg
+
+
+def cells_section(cells: CellPart) -> Section:
+    """The verdict on signal, the agreement of halves along each direction, and which cells answer."""
+    kind = "counts" if cells.kind == "counts" else "log1p expression"
+    behind = ", behind which the counts were found" if cells.kind == "log1p" and cells.counted else ""
+    text = [
+        f"{cells.verdict[0].upper()}{cells.verdict[1:]}.",
+        "A response is the mean log1p expression of a condition minus that of its context's control cells. Directions "
+        "are found on half of the cells and tested on two quarters, each with control cells of its own: responses that "
+        "share their controls agree whatever was given.",
+        f"{len(cells.spec.channels)} genes, read as {kind}{behind}; cells of {len(cells.pool.of)} measurements are kept "
+        f"of {len(cells.pool.dose)} populations, from which predicted populations are built.",
+    ]
+    if cells.gain is not None:
+        took = f"{cells.gain.value:.2g} [{cells.gain.low:.2g}, {cells.gain.high:.2g}]"
+        kept = "it is kept" if float(cells.escape.on) else "it is not kept"
+        text.append(
+            f"A share of cells that do not answer takes {took} off the energy distance of held-out conditions: {kept}."
+        )
+    if not cells.agreement:
+        return Section("Cells", tuple(text))
+    caption = "Correlation of independent quarters of the cells along each direction that was tested, strongest first."
+    return Section("Cells", tuple(text), to_svg(_agreement(cells)), caption)
+
+
+@styled
+def _agreement(cells: CellPart) -> Figure:
+    figure = new_figure(6.4, 2.4)
+    axes = figure.subplots()
+    n = len(cells.agreement)
+    axes.bar(range(1, n + 1), cells.agreement, color=BLUE, width=0.7)
+    axes.axhline(0, color=FAINT)
+    axes.set(xlabel="direction of the response", ylabel="agreement of quarters", ylim=(min(0, *cells.agreement), 1))
+    return figure
