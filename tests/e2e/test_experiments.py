@@ -62,6 +62,7 @@ def test_it_can_be_read(drug_screen: Path, tmp_path: Path):
         (("--experiments", 3, "--plate-map", "p.csv", "--plate", 48), ("--plate", "96 or 384")),
         (("--experiments", 3, "--out", "p.txt"), ("--out", ".csv")),
         (("--experiments", 3, "--plot", "p.png"), ("--plate-map",)),
+        (("--experiments", 3, "--plate", 96), ("--plate without --plate-map",)),
     ],
 )
 def test_what_is_refused(drug_screen: Path, args: tuple[object, ...], parts: tuple[str, ...]):

@@ -74,7 +74,10 @@ def plan(
         typer.Option(help="Write a plate map, a .csv file; --plot draws it.", show_default=False,
                      rich_help_panel=_SCREEN),
     ] = None,
-    plate: Annotated[int, typer.Option(help="Wells of a plate: 96 or 384.", rich_help_panel=_SCREEN)] = 96,
+    plate: Annotated[
+        int | None,
+        typer.Option(help="Wells of a plate, 96 or 384; with --plate-map.", show_default="96", rich_help_panel=_SCREEN),
+    ] = None,
     replicates: Annotated[int, typer.Option(help="Wells for each set.", rich_help_panel=_SCREEN)] = 3,
     controls: Annotated[int, typer.Option(help="Control wells on each plate.", rich_help_panel=_SCREEN)] = 16,
     edge: Annotated[
@@ -110,11 +113,13 @@ def plan(
     if experiments is not None:
         alone = {"--horizon": horizon, "--subject": subject, "--history": history, "--from": start, "--limit": limit}
         _refuse(alone, "--goal", "--experiments")
+        if plate is not None and plate_map is None:
+            raise BadInput("found --plate without --plate-map, expected both: where the wells are written")
         batch = Batch(experiments, candidates, pairs_of, context or [], channel or [], by, per_member_discount)
-        propose(artefact, batch, Layout(plate_map, plate, replicates, controls, edge), out, plot, seed, json)
+        propose(artefact, batch, Layout(plate_map, plate or 96, replicates, controls, edge), out, plot, seed, json)
         return
     screen = {"--pairs-of": pairs_of, "--context": context, "--channel": channel, "--out": out,
-              "--plate-map": plate_map}  # fmt: skip
+              "--plate-map": plate_map, "--plate": plate}  # fmt: skip
     _refuse(screen, "--experiments", "--goal")
     if horizon is None:
         raise BadInput("found --goal without --horizon, expected how far ahead, such as --horizon '365 d'")

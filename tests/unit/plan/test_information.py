@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.support.screen import HOURS, PAIRS, SINGLES, condition, drugs, screen, trunk
+from tests.support.screen import EFFECTS, HOURS, PAIRS, SINGLES, condition, drugs, screen, trunk
 
 from biowm.core.path import stack
 from biowm.core.spec import ActionCard, Channel, WorldSpec
@@ -114,6 +114,33 @@ def test_a_trunk_that_has_read_a_set_knows_of_others_what_the_batch_foretells():
 def _each(batch: Batch) -> np.ndarray:
     """Nats of every channel and candidate [d n]."""
     return 0.5 * np.log1p((batch._half**2).sum((2, 3)))
+
+
+def test_a_screen_that_is_read_often_is_known_at_all_its_times():
+    rng = np.random.default_rng(2)
+    spec, times = drugs(), np.array([0.0, 6.0, 24.0], np.float32)
+    paths = []
+    for given in [*SINGLES, *SINGLES, *PAIRS]:
+        effect = EFFECTS[:, [a for a, _ in given]].sum(1) + rng.normal(0, 0.5, 2)  # a departure of its own
+        x = np.array([[np.nan, np.nan], 0.5 * effect, effect], np.float32)
+        x[1:] += rng.normal(0, 0.05, (2, 2)).astype(np.float32)
+        paths.append(dataclasses.replace(condition(given), t=times, x=x))
+    world = trunk(spec, stack(paths))
+    asked = stack(
+        [dataclasses.replace(condition(g), t=times, x=np.full((3, 2), np.nan, np.float32)) for g in PAIRS[:3]]
+    )
+    both = world.known(asked, np.array([[1, 2]] * 3))
+    for k in (1, 2):
+        one = world.known(asked, np.full((3, 1), k))
+        np.testing.assert_allclose(both.mean[:, k - 1], one.mean[:, 0], atol=1e-6)
+        np.testing.assert_allclose(both.half[:, :, k - 1], one.half[:, :, 0], atol=1e-6)
+    # A departure of its own is no knowledge of a set: it is noise, and the same at both times.
+    alone = np.asarray(world.noise, float)
+    assert (both.noise[:, 0, 1] > 3 * alone).all()
+    np.testing.assert_allclose(both.noise[:, 0, 1], both.noise[:, 1, 0])
+    late = Known(both.mean[:, 1:], both.half[:, :, 1:], both.apart[:, :, 1:], both.noise[:, 1:, 1:])
+    members = np.array([[0, 1], [0, 2], [0, 3]])
+    assert (Batch(both, members).nats() > Batch(late, members).nats()).all()  # two readings tell more than the last
 
 
 def test_a_pool_has_the_mean_and_variance_of_its_members_mixed():
