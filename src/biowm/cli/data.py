@@ -106,9 +106,9 @@ def growth_rates(
 ) -> None:
     """Growth rate inhibition of every cell line and drug: GR50, GRmax, GR_AOC and the slope h of the curve.
 
-    What a drug does to how fast cells divide, whatever that speed is (doi:10.1038/nmeth.3853); a curve that is no better
-    than a flat line is called flat. Columns: cell_line, drug, concentration, unit (of the concentration), cell_count,
-    cell_count__time0 (at the start) and cell_count__ctrl (at the end, without drug).
+    What a drug does to how fast cells divide, whatever that speed is (doi:10.1038/nmeth.3853); a curve that is no
+    better than a flat line is called flat. Columns: cell_line, drug, concentration, unit (of the concentration),
+    cell_count, cell_count__time0 (at the start) and cell_count__ctrl (at the end, without drug).
 
     \b
     biowm data growth-rates wells.csv --out gr.csv

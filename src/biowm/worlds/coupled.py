@@ -4,9 +4,9 @@ A part is any open world under a name; a joint says which outlet of a part drive
 checked and converted, and so are clocks. The whole is a world as any other: its channels, traits and free actions are
 those of its parts, its clock that of the first.
 
-Time of a step is cut into `exchanges`. In each the parts go one after the other, in their own steps, and a driven action is
-held at the mean of what the outlet shows before and after (of a part that goes later: at what it shows before), an error
-of second order in the length of an exchange.
+Time of a step is cut into `exchanges`. In each the parts go one after the other, in their own steps, and a driven
+action is held at the mean of what the outlet shows before and after (of a part that goes later: at what it shows
+before), an error of second order in the length of an exchange.
 """
 
 from __future__ import annotations
@@ -95,8 +95,7 @@ class Coupled(Open):
     def begin(self, traits: Float[Array, " s"]) -> CoupledBelief:
         widths = [part.world.spec.trait_width for part in self.parts]
         begun = [
-            part.world.apart(part.world.begin(own))
-            for part, own in zip(self.parts, _cut(traits, widths), strict=True)
+            part.world.apart(part.world.begin(own)) for part, own in zip(self.parts, _cut(traits, widths), strict=True)
         ]
         beliefs, weight = [], jnp.zeros(len(self.who))
         for (belief, log_weight), who in zip(begun, self.who.T, strict=True):
@@ -176,7 +175,9 @@ class Coupled(Open):
     def evidence(self, belief: CoupledBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> Float[Array, ""]:
         return logsumexp(belief.weight + self._likely(belief, reading, mask)) - logsumexp(belief.weight)
 
-    def _likely(self, belief: CoupledBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> Float[Array, " j"]:
+    def _likely(
+        self, belief: CoupledBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]
+    ) -> Float[Array, " j"]:
         return jnp.sum(
             jnp.stack([
                 jax.vmap(lambda b, part=part, x=x, m=m: part.world.evidence(b, x, m))(own)
@@ -236,18 +237,17 @@ def couple(
 ) -> Coupled:
     """Join worlds; `spacing` is the longest step of the whole (clock of the first part), cut into `exchanges`.
 
-    `subjects` wholes are made of the parts' own subjects, each of whom comes up as evenly as numbers allow.
-    Raises: ValueError for a part, outlet or action that is not there, names that come twice and an action that is driven
-    twice, and for a part whose steps would be longer than its spacing; UnitError naming the joint where the unit of an outlet cannot be that of the action it drives.
+    `subjects` wholes are made of the parts' own subjects, each of whom comes up as evenly as numbers allow. Raises:
+    ValueError for a part, outlet or action that is not there, names that come twice and an action that is driven
+    twice, and for a part whose steps would be longer than its spacing; UnitError naming the joint where the unit of
+    an outlet cannot be that of the action it drives.
     """
     wires = tuple(_wire(parts, joint) for joint in joints)
     driven = [(w.target, w.action) for w in wires]
     if len(set(driven)) < len(driven):
         raise ValueError("found an action that is driven twice, expected one joint for each")
     specs = [part.world.spec for part in parts]
-    free = tuple(
-        tuple(a for a in range(len(spec.actions)) if (i, a) not in driven) for i, spec in enumerate(specs)
-    )
+    free = tuple(tuple(a for a in range(len(spec.actions)) if (i, a) not in driven) for i, spec in enumerate(specs))
     clock = specs[0].clock
     clocks = tuple(factor(clock, spec.clock) for spec in specs)
     for part, to in zip(parts, clocks, strict=True):

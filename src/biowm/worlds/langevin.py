@@ -95,9 +95,7 @@ class Langevin(Open):
         mean, cov = jax.vmap(self.settled)(self.line, self.own)
         return LangevinBelief(jnp.zeros(()), self.line, self.own, mean, cov, weight - logsumexp(weight))
 
-    def settled(
-        self, line: Int[Array, ""], own: Float[Array, " p"]
-    ) -> tuple[Float[Array, " s"], Float[Array, "s s"]]:
+    def settled(self, line: Int[Array, ""], own: Float[Array, " p"]) -> tuple[Float[Array, " s"], Float[Array, "s s"]]:
         """Mean and covariance of a subject that was left alone."""
         none = jnp.zeros(len(self.spec.actions))
         pieces = max(1, round(self.settling / self.spacing))
@@ -113,9 +111,8 @@ class Langevin(Open):
         return LangevinBelief(belief.t, belief.line, belief.own, mean, cov, weight - logsumexp(weight))
 
     def predict(self, belief: LangevinBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> LangevinBelief:
-        mean, cov = jax.vmap(lambda *who: self.carry(*who, action, dt, self.steps))(
-            belief.line, belief.own, belief.mean, belief.cov
-        )
+        over_subjects = jax.vmap(self.carry, in_axes=(0, 0, 0, 0, None, None, None))
+        mean, cov = over_subjects(belief.line, belief.own, belief.mean, belief.cov, action, dt, self.steps)
         return LangevinBelief(belief.t + dt, belief.line, belief.own, mean, cov, belief.weight)
 
     def strides(self, belief: Belief, dt: Float[Array, ""]) -> Int[Array, ""]:

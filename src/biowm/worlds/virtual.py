@@ -123,9 +123,7 @@ class Virtual(Open):
 
         return jax.vmap(alone)(belief.own, belief.body, belief.error), belief.weight
 
-    def evidence(
-        self, belief: VirtualBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]
-    ) -> Float[Array, ""]:
+    def evidence(self, belief: VirtualBelief, reading: Float[Array, " d"], mask: Bool[Array, " d"]) -> Float[Array, ""]:
         return logsumexp(belief.weight + self._read(belief, reading, mask)[1]) - logsumexp(belief.weight)
 
     def levels(self, own: Float[Array, " p"], body: Float[Array, " s"]) -> Float[Array, " d"]:

@@ -1,8 +1,8 @@
 """A signalling network in cells of several lines, under stimuli and inhibitors, with everything known about it.
 
-Equations are those of `network.py`. Noise: log odds of activities wander (chance inside cells of one dish), dishes of one
-line differ in rates and in how readily a node's targets answer, and a reading errs by a normal number on the scale on which
-0 is no activity and 1 is all of it. Clock: minutes.
+Equations are those of `network.py`. Noise: log odds of activities wander (chance inside cells of one dish), dishes of
+one line differ in rates and in how readily a node's targets answer, and a reading errs by a normal number on the
+scale on which 0 is no activity and 1 is all of it. Clock: minutes.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ _STABLE = 1.5  # rate x step of the solver for squares, which move at twice the 
 class Signalling(Langevin):
     """Activities of all nodes under `stimuli` (share of a saturating one) and inhibitors (share of a node they hold).
 
-    The actions are the stimuli, then the inhibitors: `target` says which nodes each of these holds. `networks` are those
-    of the lines; `own` holds, for each dish, the logarithms of the factors of its nodes' rates and then of their halves.
+    The actions are the stimuli, then the inhibitors: `target` says which nodes each of these holds. `networks` are
+    those of the lines; `own` holds, for each dish, the logarithms of the factors of its nodes' rates and then of
+    their halves.
     Sources: doi:10.1186/1752-0509-6-133, doi:10.1016/j.cels.2020.11.013.
     """
 
@@ -101,8 +102,8 @@ def signalling(
 ) -> Signalling:
     """A world of a table of edges: what each stimulus acts on and how much, and what each inhibitor holds.
 
-    Any node may be the target of an inhibitor; a dose of 1 is a knock-out. Lines differ in parameters, not in who acts on
-    whom. Raises: ValueError for names that are not those of nodes.
+    Any node may be the target of an inhibitor; a dose of 1 is a knock-out. Lines differ in parameters, not in who
+    acts on whom. Raises: ValueError for names that are not those of nodes.
     """
     nodes = nodes_of(edges)
     strange = sorted({n for held in inhibitors.values() for n in held} - set(nodes))
@@ -165,7 +166,9 @@ def true_course(
         parts = strides(dt, world.spacing)
 
         def stride(_: Int[Array, ""], y: Float[Array, " n"]) -> Float[Array, " n"]:
-            return runge_kutta(lambda z: slope(net, z, given[:stimuli], held), y, dt / parts.astype(dt.dtype), 4 * world.steps)
+            return runge_kutta(
+                lambda z: slope(net, z, given[:stimuli], held), y, dt / parts.astype(dt.dtype), 4 * world.steps
+            )
 
         return jax.lax.fori_loop(0, parts, stride, x)
 

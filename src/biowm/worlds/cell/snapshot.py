@@ -103,7 +103,8 @@ def snapshot(
     steps = max(1, int(np.ceil(np.max(asked.hours) / world.spacing)))
     c, n = len(asked.names), cells
     keys = jax.random.split(k_live, (c, n))
-    x = _live(world, *(jnp.asarray(v, jnp.float32) for v in (asked.dose, asked.traits, asked.hours)), keys, steps)
+    dose, traits, hours = (jnp.asarray(v, jnp.float32) for v in (asked.dose, asked.traits, asked.hours))
+    x = _live(world, dose, traits, hours, keys, steps)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(k_batch)))
     batch = rng.integers(how.batches, size=(c, n))
     several = how.batches > 1

@@ -1,6 +1,7 @@
 """From a dose to signals in cells: a drug is taken, engages its target, and holds that share of a node of the network.
 
-The drug is that of `molecule/engagement` (hours), the cells those of `cell/signalling` (minutes); `coupled.py` joins them.
+The drug is that of `molecule/engagement` (hours), the cells those of `cell/signalling` (minutes); `coupled.py` joins
+them.
 """
 
 from __future__ import annotations
