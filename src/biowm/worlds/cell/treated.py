@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from biowm.core.registry import register
 
-from ..coupled import Coupled, Joint, Part, couple
+from ..coupled import Coupled, couple
+from ..joints import Joint, Part
 from ..molecule.engagement import Engagement
 from .signalling import growth_signalling
 
