@@ -204,7 +204,7 @@ def couple(
     *,
     spacing: float,
     exchanges: int,
-    subjects: int = 96,
+    subjects: int = 64,
     seed: int = 0,
 ) -> Coupled:
     """Join worlds; `spacing` is the longest step of the whole (clock of the first part), cut into `exchanges`.

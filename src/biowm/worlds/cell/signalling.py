@@ -26,7 +26,7 @@ from .network import Network, network, slope
 from .topology import GROWTH, Edge, nodes_of
 
 LINES = ("A", "B", "C")
-DISHES = 24  # of each line
+DISHES = 12  # of each line
 BETWEEN_LINES, BETWEEN_DISHES = 0.6, 0.15  # sd of log parameters: assumed
 READING = 0.03  # sd of a reading: assumed
 WANDER = 0.06  # sd of the log odds of an activity after one minute: assumed
