@@ -44,7 +44,7 @@ class Screen:
 
 
 def crossed(*factors: Sequence[Doses]) -> list[dict[str, float]]:
-    """Every combination of one set out of each factor (stimuli, inhibitors, ...); a later factor wins."""
+    """Every combination of one set out of each factor (stimuli, inhibitors); a later factor wins over an earlier."""
     return [{k: v for part in parts for k, v in part.items()} for parts in product(*factors)]
 
 
@@ -60,9 +60,9 @@ def simulate_screen(
 ) -> Screen:
     """Every set in every context (trait -> level), `replicates` times, read at `times` after it was given (clock > 0).
 
-    Each path is a subject of its own, with its own chances. `at_start`: whether it is also read at time 0, just before
-    the set works. Raises: KeyError for an action that the world does not have, ValueError for a trait or a level, for a
-    bolus (which cannot be held) and for times that do not rise from above 0.
+    Each path is a subject of its own, with its own chances. `at_start`: whether it is also read at time 0, just
+    before the set works. Raises: KeyError for an action that the world does not have, ValueError for a trait or a
+    level, for a bolus (which cannot be held) and for times that do not rise from above 0.
     """
     wanted = np.array([0.0, *times])
     if not (np.diff(wanted) > 0).all():

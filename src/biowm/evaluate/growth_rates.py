@@ -34,8 +34,8 @@ def growth_rates(table: pd.DataFrame, *, unit: str = "umol/L", file: str | None 
     """Metrics of every cell line and drug, and GR of every well; concentrations and GR50 in `unit`.
 
     Rows are numbered as lines of a file whose first line is its header. Metrics are those of `GrowthRateFit`, in the
-    order of the table (doi:10.1038/nmeth.3853). Raises: BadInput naming file, row and column, what was found and what
-    was expected.
+    order of the table (doi:10.1038/nmeth.3853).
+    Raises: BadInput naming file, row and column, what was found and what was expected.
     """
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:

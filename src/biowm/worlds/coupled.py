@@ -12,7 +12,6 @@ before), an error of second order in the length of an exchange.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import equinox as eqx
@@ -23,30 +22,13 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from biowm.core.spec import WorldSpec
-from biowm.core.units import UnitError, factor
+from biowm.core.units import factor
 from biowm.core.world import Belief, Moment, Observation, State
 
+from .joints import Joint, Part, Wire, wire
 from .open import Open, strides
 
 Parts = TypeVar("Parts", tuple[State, ...], tuple[Belief, ...])
-
-
-class Part(eqx.Module):
-    """A world under a name, which takes `steps` steps of its own in each exchange."""
-
-    name: str = eqx.field(static=True)
-    world: Open
-    steps: int = eqx.field(static=True, default=1)
-
-
-@dataclass(frozen=True)
-class Joint:
-    """`outlet` of the part `source` drives `action` of the part `target`; the unit may be another of the same kind."""
-
-    source: str
-    outlet: str
-    target: str
-    action: str
 
 
 class CoupledState(State):
@@ -62,16 +44,6 @@ class CoupledBelief(Belief):
     t: Float[Array, ""]
     parts: tuple[Belief, ...]
     weight: Float[Array, " j"]
-
-
-class Wire(eqx.Module):
-    """A joint by number, with the factor from the unit of its outlet to that of its action."""
-
-    source: int = eqx.field(static=True)
-    outlet: int = eqx.field(static=True)
-    target: int = eqx.field(static=True)
-    action: int = eqx.field(static=True)
-    factor: float = eqx.field(static=True)
 
 
 class Coupled(Open):
@@ -212,10 +184,10 @@ class Coupled(Open):
             after, moved = list(before), list(now)
             for i, part in enumerate(self.parts):
                 mine = given[i]
-                for wire in self.wires:
-                    if wire.target == i:
-                        port = (before[wire.source][wire.outlet] + after[wire.source][wire.outlet]) / 2
-                        mine = mine.at[wire.action].set(wire.factor * port)
+                for w in self.wires:
+                    if w.target == i:
+                        port = (before[w.source][w.outlet] + after[w.source][w.outlet]) / 2
+                        mine = mine.at[w.action].set(w.factor * port)
                 h = dt * self.clocks[i] / (self.exchanges * part.steps)
                 for k in range(part.steps):
                     moved[i] = go(i, moved[i], mine, h, when * part.steps + k)
@@ -232,17 +204,17 @@ def couple(
     *,
     spacing: float,
     exchanges: int,
-    subjects: int = 96,
+    subjects: int = 64,
     seed: int = 0,
 ) -> Coupled:
     """Join worlds; `spacing` is the longest step of the whole (clock of the first part), cut into `exchanges`.
 
     `subjects` wholes are made of the parts' own subjects, each of whom comes up as evenly as numbers allow. Raises:
-    ValueError for a part, outlet or action that is not there, names that come twice and an action that is driven twice,
-    and for a part whose steps would be longer than its spacing; UnitError naming the joint where the unit of an outlet
-    cannot be that of the action it drives.
+    ValueError for a part, outlet or action that is not there, names that come twice and an action that is driven
+    twice, and for a part whose steps would be longer than its spacing; UnitError naming the joint where the unit of
+    an outlet cannot be that of the action it drives.
     """
-    wires = tuple(_wire(parts, joint) for joint in joints)
+    wires = tuple(wire(parts, joint) for joint in joints)
     driven = [(w.target, w.action) for w in wires]
     if len(set(driven)) < len(driven):
         raise ValueError("found an action that is driven twice, expected one joint for each")
@@ -281,28 +253,6 @@ def couple(
 
 def _hypotheses(world: Open) -> Float[Array, " k"]:
     return world.apart(world.begin(jnp.zeros(world.spec.trait_width)))[1]
-
-
-def _wire(parts: tuple[Part, ...], joint: Joint) -> Wire:
-    names = [part.name for part in parts]
-    source, target = _find(joint.source, names, "part"), _find(joint.target, names, "part")
-    outlets, spec = parts[source].world.outlets, parts[target].world.spec
-    outlet = _find(joint.outlet, [name for name, _ in outlets], f"outlet of {joint.source}")
-    action = _find(joint.action, [card.name for card in spec.actions], f"action of {joint.target}")
-    card = spec.actions[action]
-    where = f"{joint.source}.{joint.outlet} to {joint.target}.{joint.action}"
-    if card.kind == "bolus":
-        raise ValueError(f"{where}: found a bolus, expected an action that is held")
-    try:
-        return Wire(source, outlet, target, action, factor(outlets[outlet][1], card.unit))
-    except UnitError as error:
-        raise UnitError(f"{where}: {error}") from None
-
-
-def _find(name: str, names: list[str], what: str) -> int:
-    if name not in names:
-        raise ValueError(f"found {what} {name!r}, expected one of {', '.join(names)}")
-    return names.index(name)
 
 
 def _cut(values: Array, widths: list[int]) -> list[Array]:

@@ -111,9 +111,8 @@ class Langevin(Open):
         return LangevinBelief(belief.t, belief.line, belief.own, mean, cov, weight - logsumexp(weight))
 
     def predict(self, belief: LangevinBelief, action: Float[Array, " a"], dt: Float[Array, ""]) -> LangevinBelief:
-        mean, cov = jax.vmap(lambda line, own, mean, cov: self.carry(line, own, mean, cov, action, dt, self.steps))(
-            belief.line, belief.own, belief.mean, belief.cov
-        )
+        over_subjects = jax.vmap(self.carry, in_axes=(0, 0, 0, 0, None, None, None))
+        mean, cov = over_subjects(belief.line, belief.own, belief.mean, belief.cov, action, dt, self.steps)
         return LangevinBelief(belief.t + dt, belief.line, belief.own, mean, cov, belief.weight)
 
     def strides(self, belief: Belief, dt: Float[Array, ""]) -> Int[Array, ""]:

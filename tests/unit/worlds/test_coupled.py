@@ -18,7 +18,8 @@ from biowm.core.units import UnitError
 from biowm.worlds.cell.network import slope
 from biowm.worlds.cell.signalling import Signalling, signalling
 from biowm.worlds.cell.topology import Edge
-from biowm.worlds.coupled import Coupled, Joint, Part, couple
+from biowm.worlds.coupled import Coupled, couple
+from biowm.worlds.joints import Joint, Part
 from biowm.worlds.molecule.engagement import Engagement
 from biowm.worlds.patient.androgen import AndrogenWorld
 

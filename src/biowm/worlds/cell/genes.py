@@ -6,11 +6,12 @@ BoolODE, Pratapa et al. 2020, doi:10.1038/s41592-019-0690-6):
     dx_i = (m_i - d_i x_i) dt + sqrt((1 + 2 B) m_i + d_i x_i) dW,
     m_i = c f_i(u_i) (b_i + sum_j K_ij h_ij(x_j))
 
-with h = x^n / (a^n + x^n) of what raises gene i and 1 - h of what lowers it, c the size of the cell (chance outside the
-gene, that all genes of a cell share) and B transcripts in a burst of the promoter beyond the first: at rest a gene
-alone has mean m / d and a variance 1 + B times that (Poisson where B is 0; doi:10.1073/pnas.0803850105). A member of a
-set with dose u changes production: f = 1 + u for u < 0 (-1 is a knock-out) and 1 + (fold - 1) u above (1 is the full
-activation). Clock: hours. A cell here may be read again and again; `snapshot.py` reads each once, as sequencing does.
+with h = x^n / (a^n + x^n) of what raises gene i and 1 - h of what lowers it, c the size of the cell (chance outside
+the gene, that all genes of a cell share) and B transcripts in a burst of the promoter beyond the first: at rest a
+gene alone has mean m / d and a variance 1 + B times that (Poisson where B is 0; doi:10.1073/pnas.0803850105). A
+member of a set with dose u changes production: f = 1 + u for u < 0 (-1 is a knock-out) and 1 + (fold - 1) u above (1
+is the full activation). Clock: hours. A cell here may be read again and again; `snapshot.py` reads each once, as
+sequencing does.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Node i goes at its rate r to what drives it:
 
-    x_i' = r_i (g_i - x_i),   g_i = free_i (1 - (1 - b_i) prod_j (1 - p_ij h_ij) prod_s (1 - q_is u_s)) prod_k (1 - p_ik
-    h_ik)
+    x_i' = r_i (g_i - x_i)
+    g_i = free_i (1 - (1 - b_i) prod_j (1 - p_ij h_ij) prod_s (1 - q_is u_s)) prod_k (1 - p_ik h_ik)
 
 over what raises it (j: any of these does, with the basal activity b and stimuli u) and what lowers it (k), with
 h = (1 + c^n) x^n / (c^n + x^n), which is 0 at 0 and 1 at 1. This is the logic form of CNORode (Wittmann et al. 2009,

@@ -1,8 +1,8 @@
 """A signalling network in cells of several lines, under stimuli and inhibitors, with everything known about it.
 
 Equations are those of `network.py`. Noise: log odds of activities wander (chance inside cells of one dish), dishes of
-one line differ in rates and in how readily a node's targets answer, and a reading errs by a normal number on the scale
-on which 0 is no activity and 1 is all of it. Clock: minutes.
+one line differ in rates and in how readily a node's targets answer, and a reading errs by a normal number on the
+scale on which 0 is no activity and 1 is all of it. Clock: minutes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .network import Network, network, slope
 from .topology import GROWTH, Edge, nodes_of
 
 LINES = ("A", "B", "C")
-DISHES = 24  # of each line
+DISHES = 12  # of each line
 BETWEEN_LINES, BETWEEN_DISHES = 0.6, 0.15  # sd of log parameters: assumed
 READING = 0.03  # sd of a reading: assumed
 WANDER = 0.06  # sd of the log odds of an activity after one minute: assumed
@@ -39,8 +39,9 @@ class Signalling(Langevin):
     """Activities of all nodes under `stimuli` (share of a saturating one) and inhibitors (share of a node they hold).
 
     The actions are the stimuli, then the inhibitors: `target` says which nodes each of these holds. `networks` are
-    those of the lines; `own` holds, for each dish, the logarithms of the factors of its nodes' rates and then of their
-    halves. Sources: doi:10.1186/1752-0509-6-133, doi:10.1016/j.cels.2020.11.013.
+    those of the lines; `own` holds, for each dish, the logarithms of the factors of its nodes' rates and then of
+    their halves.
+    Sources: doi:10.1186/1752-0509-6-133, doi:10.1016/j.cels.2020.11.013.
     """
 
     _: KW_ONLY
@@ -101,8 +102,8 @@ def signalling(
 ) -> Signalling:
     """A world of a table of edges: what each stimulus acts on and how much, and what each inhibitor holds.
 
-    Any node may be the target of an inhibitor; a dose of 1 is a knock-out. Lines differ in parameters, not in who acts
-    on whom. Raises: ValueError for names that are not those of nodes.
+    Any node may be the target of an inhibitor; a dose of 1 is a knock-out. Lines differ in parameters, not in who
+    acts on whom. Raises: ValueError for names that are not those of nodes.
     """
     nodes = nodes_of(edges)
     strange = sorted({n for held in inhibitors.values() for n in held} - set(nodes))

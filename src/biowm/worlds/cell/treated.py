@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from biowm.core.registry import register
 
-from ..coupled import Coupled, Joint, Part, couple
+from ..coupled import Coupled, couple
+from ..joints import Joint, Part
 from ..molecule.engagement import Engagement
 from .signalling import growth_signalling
 
@@ -21,4 +22,4 @@ def treated() -> Coupled:
     """
     drug, cells = Part("drug", Engagement(steps=4)), Part("cells", growth_signalling(), steps=2)
     joint = Joint("drug", "occupancy", "cells", "MEKi")
-    return couple("cell/treated", (drug, cells), (joint,), spacing=2.0, exchanges=4)
+    return couple("cell/treated", (drug, cells), (joint,), spacing=0.5, exchanges=1)

@@ -4,8 +4,8 @@ Drug and target follow the equations of `core/mechanisms/engagement.py`, the sam
 in `subjects.py`. Readings err by a factor.
 
 A world of cells is driven through its outlets (`coupled.py`; `Engagement.ports` by name): what a state shows to the
-scale above it is the free concentration (mg/L), the share of target that is occupied and how much target there is, all
-as of the state's time `t` (h). They hold until the next step: who couples scales takes steps as short as what it
+scale above it is the free concentration (mg/L), the share of target that is occupied and how much target there is,
+all as of the state's time `t` (h). They hold until the next step: who couples scales takes steps as short as what it
 couples asks for.
 """
 
