@@ -9,12 +9,14 @@ from types import ModuleType
 
 import pytest
 
-TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md"))
+TUTORIALS = sorted(
+    (Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md"), key=lambda file: int(file.stem.split("-")[0])
+)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def test_there_is_a_tutorial_for_each_capability():
-    assert [t.stem[2:] for t in TUTORIALS] == [
+    assert [t.stem.split("-", 1)[1] for t in TUTORIALS] == [
         "your-table",
         "what-if",
         "plan",
@@ -24,6 +26,7 @@ def test_there_is_a_tutorial_for_each_capability():
         "your-own-model",
         "virtual-cohort",
         "next-experiments",
+        "screens-as-anndata",
     ]
 
 

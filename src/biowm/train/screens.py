@@ -86,6 +86,7 @@ def fit_screen(
         spec=screen.spec, kind=screen.kind, counted=sums.counted, encoder=encoder, decoder=decoder, pool=kept,
         escape=escape, loadings=axes, controls=np.stack([start[context == k][0] for k in range(len(traits))]),
         traits=traits, left=left, trust=trust, reproducible=signal.reproducible, agreement=signal.agreement, gain=gain,
+        replicate=signal.gain,
     )  # fmt: skip
     paths = paths_of(screen, treated, (mean - start)[treated] @ axes)
     record = fitted.record

@@ -71,6 +71,7 @@ def test_nothing_planted_is_no_signal(seed):
     sums, one = summed(screen), np.zeros(len(screen.conditions), int)
     found = find_signal(sums, offsets(sums, screen.control, one), screen.control, one, ~screen.control, seed)
     assert found.reproducible == 0
+    assert found.gain.high < 0, "noise says less of noise than a mean does"
     assert found.directions.shape == (planted.GENES, 1)
 
 
@@ -81,6 +82,7 @@ def test_planted_effects_are_directions_of_the_signal():
     assert found.reproducible >= 4
     np.testing.assert_allclose(found.directions.T @ found.directions, np.eye(found.directions.shape[1]), atol=1e-6)
     assert max(found.p[:4]) < 0.01
+    assert found.gain.low > 0
 
 
 def test_the_decoder_learns_levels_batches_and_dispersions_from_disk():

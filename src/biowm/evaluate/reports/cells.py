@@ -19,6 +19,9 @@ def cells_section(cells: CellPart) -> Section:
         "A response is the mean log1p expression of a condition minus that of its context's control cells. Directions "
         "are found on half of the cells and tested on two quarters, each with control cells of its own: responses that "
         "share their controls agree whatever was given.",
+        "Half of a condition's cells is closer to the other half than the mean of the other conditions is by a factor "
+        f"(log of squared distances, over conditions) of {cells.replicate.value:.2f} [{cells.replicate.low:.2f}, "
+        f"{cells.replicate.high:.2f}]; below 0 a repeated experiment of this size says less than the others do.",
         f"{len(cells.spec.channels)} genes, read as {kind}{behind}; {len(cells.pool.of)} cells of "
         f"{len(cells.pool.dose)} populations are kept, from which predicted ones are built.",
     ]

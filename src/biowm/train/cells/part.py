@@ -32,7 +32,8 @@ class CellPart:
     `controls` are the mean log1p expression of each context's control cells, `left` the spread of a condition's mean
     around what the loadings say, `trust` the calibration of genes' means. `counted`: readings are counts or scaled
     counts. `reproducible` directions of the response are agreed on by independent halves of the cells (0: no signal),
-    by how much is in `agreement`. `gain` is what escaping cells took off the energy distance of held-out conditions.
+    by how much is in `agreement`; `replicate` is how much closer halves are to each other than to the other conditions
+    (`Signal.gain`). `gain` is what escaping cells took off the energy distance of held-out conditions.
     """
 
     spec: WorldSpec
@@ -49,15 +50,17 @@ class CellPart:
     trust: Calibration
     reproducible: int
     agreement: tuple[float, ...]
+    replicate: Interval
     gain: Interval | None
 
     @property
     def verdict(self) -> str:
         """Whether there is anything to foresee, in words."""
-        if self.reproducible == 0:
-            return NO_SIGNAL
         n = self.reproducible
-        return f"{n} direction{'s' if n > 1 else ''} of the response above split-half noise"
+        directions = f"{n} direction{'s' if n > 1 else ''} of the response"
+        if self.replicate.low > 0 or (n > 0 and self.replicate.n == 0):  # of a lone condition there are no others
+            return f"{directions} above split-half noise" if n else NO_SIGNAL
+        return f"{NO_SIGNAL} ({directions} can be told from it)" if n else NO_SIGNAL
 
     def context(self, traits: Float[np.ndarray, "n s"]) -> Int[np.ndarray, " n"]:
         """The context of each row of traits; BadInput where it has no control cells. Without traits there is one."""

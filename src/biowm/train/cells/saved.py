@@ -35,6 +35,7 @@ def to_data(
         **{name: encode(getattr(cells, name), f"cells/{name}", arrays) for name in _MODULES},
         "trust": trust,
         "scale": encode(cells.trust.scale, "cells/scale", arrays),
+        "replicate": dataclasses.asdict(cells.replicate),
         "gain": None if cells.gain is None else dataclasses.asdict(cells.gain),
     }
 
@@ -52,5 +53,6 @@ def from_data(data: dict[str, Any], decode: Callable[[dict[str, Any]], Any], arr
     return CellPart(
         spec=spec_from_json(data["spec"]), kind=data["kind"], counted=data["counted"],
         reproducible=data["reproducible"], agreement=tuple(data["agreement"]), gain=gain, trust=trust,
+        replicate=Interval(**data["replicate"]),
         **modules,
     )  # fmt: skip

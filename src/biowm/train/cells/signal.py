@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from biowm.core.interval import Interval
+
 from .sums import APART, QUARTERS, CellSums
 
 MOST, _LEAST_CELLS, _SHUFFLES, _LEVEL, _PATIENCE = 64, 8, 499, 0.01, 3
@@ -25,12 +27,16 @@ class Signal:
 
     All directions are kept where any is agreed on: what is weak in each may be strong in all of them.
     `agreement` is the correlation of the halves along each direction that was tested, `p` its permutation test.
+    `gain` is how much closer one half of a condition's cells is to the other than the mean of the other conditions of
+    the context is: log of the ratio of squared distances, over conditions (below 0: a repeated experiment of this size
+    says less of a condition than the others do).
     """
 
     directions: Float[np.ndarray, "g k"]
     reproducible: int
     agreement: tuple[float, ...]
     p: tuple[float, ...]
+    gain: Interval
 
 
 def offsets(sums: CellSums, control: Bool[np.ndarray, " c"], context: Int[np.ndarray, " c"]) -> np.ndarray:
@@ -94,7 +100,7 @@ def find_signal(
     weight = np.sqrt(sums.cells[:APART].sum(0)[learned & ~control])
     directions = np.linalg.svd(whole * (weight / weight.max())[:, None], full_matrices=False)[2].T
     if len(rows) == 0:
-        return Signal(directions[:, :1], 0, (), ())
+        return Signal(directions[:, :1], 0, (), (), Interval(0.0, 0.0, 0.0, 0))
     found, first, second = (response(*q)[rows] for q in ((0, 1), (2,), (3,)))
     place = context[rows]
     common = _common(response(0, 1)[rows], response(2, 3)[rows], place, sums.gram)
@@ -114,7 +120,24 @@ def find_signal(
         if misses >= _PATIENCE:
             break
     reproducible = count + common
-    return Signal(directions[:, : MOST if reproducible else 1], reproducible, tuple(agreement), tuple(p))
+    gain = _gain(*(means(sums, offset, half)[rows] for half in ((0, 1), (2, 3))), place)
+    return Signal(directions[:, : MOST if reproducible else 1], reproducible, tuple(agreement), tuple(p), gain)
+
+
+def _gain(first: np.ndarray, second: np.ndarray, place: np.ndarray) -> Interval:
+    """What a half of the cells says of the other half beyond the mean of the context's other conditions."""
+    found = []
+    for i in range(len(first)):
+        others = np.flatnonzero((place == place[i]) & (np.arange(len(first)) != i))
+        if len(others):
+            mean = 0.5 * (first[others] + second[others]).mean(0)
+            apart, noise = ((second[i] - mean) ** 2).sum(), ((second[i] - first[i]) ** 2).sum()
+            found.append(np.log(max(apart, 1e-30) / max(noise, 1e-30)))
+    if not found:
+        return Interval(0.0, 0.0, 0.0, 0)
+    values = np.array(found)
+    error = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.inf
+    return Interval(float(values.mean()), float(values.mean() - error), float(values.mean() + error), len(values))
 
 
 def _common(first: np.ndarray, second: np.ndarray, place: np.ndarray, gram: np.ndarray) -> int:
