@@ -26,6 +26,7 @@ from .readings import Readings, readings_of
 from .trunk import SetTrunk
 
 _STEPS, _STRENGTH, _LEAST, _QUIETEST = 15, 2.0, 1e-8, 1e-4
+_UNKNOWN = 1e-3  # of a weight: where nothing is known a variance stays as it is
 _SETTLED = 5  # steps where the noise alone is sought
 _KEPT = 8  # readings of a condition that a belief holds at most
 
@@ -174,7 +175,7 @@ def _moments(sums: _Sums, prior: np.ndarray, v_own: np.ndarray, noise: np.ndarra
     cross = sums.cross - np.einsum("dcrp,dcr->dp", bent, sums.lefty, optimize=True)
     mean = np.einsum("dpq,dq->dp", spread, cross) / noise[:, None]
     own_mean = np.einsum("dcrs,dcs->dcr", cov, sums.lefty) / s2 - np.einsum("dcrp,dp->dcr", bent, mean)
-    half = bent @ spread[:, None]
+    half = (bent.reshape(len(noise), c * r, p) @ spread).reshape(bent.shape)
     own_cov = cov + half @ np.swapaxes(bent, 2, 3)
     power = (own_mean**2).sum(1).T
     known = (1 - np.einsum("dcrr->dcr", own_cov) / v_own[level].T[:, None]).sum(1).T
@@ -210,8 +211,9 @@ def _towards(
 ) -> Float[np.ndarray, "g d"]:
     """Variances after one step, from the sum of squares of `known` (as many as the readings determine) weights.
 
-    Each is drawn to what is usual among the channels, as if some more weights had been seen to have that variance.
+    Each is drawn to what is usual among the channels after the step, as if some more weights had that variance.
     """
-    usual = np.exp(np.log(v).mean(1, keepdims=True))
-    fixed = (power + _STRENGTH * usual) / (np.maximum(known, 0.0) + _STRENGTH)
-    return np.maximum(np.sqrt(v * fixed), _LEAST)
+    known = np.maximum(known, 0.0)
+    alone = np.sqrt(v * (power + _UNKNOWN * v) / (known + _UNKNOWN))
+    usual = np.exp(np.log(np.maximum(alone, _LEAST)).mean(1, keepdims=True))
+    return np.maximum(np.sqrt(v * (power + _STRENGTH * usual) / (known + _STRENGTH)), _LEAST)
