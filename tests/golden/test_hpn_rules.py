@@ -80,7 +80,8 @@ def test_nothing_asked_is_learned_from(screen, split):
             assert set(kept[:, 1].tolist()) == {0, NAMES.index("FGFRi")}
         if split == "A2":
             mine = kept[kept[:, 1] == min(arms)]
-            assert len(mine) and not lines & set(mine[:, 0].tolist())
+            assert len(mine)
+            assert not lines & set(mine[:, 0].tolist())
     assert set(answers.values()) == {1}
 
 
@@ -95,7 +96,7 @@ def test_an_unseen_inhibitor_is_not_seen_before_the_ligand_either(screen):
         for y in own[:: len(own) // 7]:
             place = np.isfinite(y)
             assert not np.isclose(values[..., place], y[place], atol=1e-6).all(-1).any()
-        spoiled = {name: answer for name, answer in rules(screen, fold)}
+        spoiled = dict(rules(screen, fold))
         other = screen.mean.copy()
         other[:, arm] += 99.0
         changed = type(screen)(screen.antibodies, screen.key, screen.y, other)
@@ -108,7 +109,8 @@ def test_what_is_known_before_the_ligand_is_learned_from_where_it_is_given(scree
         wells = wells_of(screen, fold.apart)
         learned = fold.learned(wells)
         mine = wells.arm[learned] == fold.asked[0, 1]
-        assert mine.sum() == len(fold.asked) and wells.before[learned][mine].all()
+        assert mine.sum() == len(fold.asked)
+        assert wells.before[learned][mine].all()
         x, t = np.asarray(wells.paths.x)[learned][mine], np.asarray(wells.paths.t)[learned][mine]
         assert np.unique(t[np.isfinite(x).any(-1)]).tolist() == [1.0]
 

@@ -117,7 +117,7 @@ SETS = (
     ),
     KnownSet(
         name="hpn",
-        title="Phosphoproteins of four breast cancer lines, 3 inhibitors x 8 ligands, 0-240 min (HPN-DREAM, Hill et al.)",
+        title="Phosphoproteins of breast cancer lines, 3 inhibitors x 8 ligands, 240 min (HPN-DREAM, Hill et al.)",
         folder="cell/hpn_dream8",
         files="*_main.csv",
         sha256="a72206ccf0000f9fe2d386f293d6b1adfd5cf456c00286f2f7916d2efa0ba386",

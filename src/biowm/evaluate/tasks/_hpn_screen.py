@@ -59,7 +59,7 @@ def read(folder: File) -> Screen:
 
     Raises: BadInput where a table names another inhibitor, ligand or time.
     """
-    tables = {cell: list(csv.reader((folder / f"{cell}_main.csv").open(newline=""))) for cell in CELLS}
+    tables = {cell: list(csv.reader((folder / f"{cell}_main.csv").read_text().splitlines())) for cell in CELLS}
     kept = {cell: [a for a in table[0][4:] if a not in UNSCORED[cell]] for cell, table in tables.items()}
     antibodies = tuple(sorted(set().union(*kept.values())))
     keys, values = [], []

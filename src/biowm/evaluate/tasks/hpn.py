@@ -1,11 +1,11 @@
 """Task `hpn`: courses of phosphoproteins in breast cancer cells under an inhibitor that was not, or hardly, seen.
 
-Four cell lines, four arms (DMSO; inhibitors of AKT, of AKT and MEK, of FGFR; not all in all), eight ligands, seven times
-from 0 to 240 min, 45 antibodies (HPN-DREAM, doi:10.1038/nmeth.3773). An array read before any ligand, which the files
-repeat for each, is one reading. Splits: `A` an inhibitor is seen in no line; `A-strict` nor is the other arm with the
-same AKT inhibitor (which `A` knows: AKTi is inside AKTi+MEKi); `A2` it is seen in other lines alone; `C` as `A`, but what
-was read before the ligand is known, and times after it are scored; `B` one ligand's course of every inhibitor and line
-at a time is not seen, and adding up is already as good as readings are.
+Four cell lines, four arms (DMSO; inhibitors of AKT, of AKT and MEK, of FGFR; the second not in BT549), eight ligands,
+seven times from 0 to 240 min, 45 antibodies (HPN-DREAM, doi:10.1038/nmeth.3773). An array read before any ligand, which
+the files repeat for each, is one reading. Splits: `A` an inhibitor is seen in no line; `A-strict` nor is the other arm
+with the same AKT inhibitor (which `A` knows: AKTi is inside AKTi+MEKi); `A2` it is seen in other lines alone; `C` as
+`A`, but what was read before the ligand is known, and times after it are scored; `B` one ligand's course of every
+inhibitor and line at a time is not seen, and adding up is already as good as readings are.
 
 The score is the challenge's: the root mean square error (log2) of each antibody over ligands and times, the mean of
 antibodies, the mean of the eleven inhibitors in lines; `A:AKTi` is that of one inhibitor. Not scored is what the last

@@ -1,9 +1,9 @@
 """What the response to a set is linear in: its members, their mean, their pairs, the context, each with time.
 
 Groups of features share the prior variance of their weights, which is found by marginal likelihood: a group that
-explains nothing is shrunk away; each trait is a group of its own. The group "shared" is the effect that all members have in common: the prior of one
-that was never seen, and "any" what all treated conditions have in common. Side information of the members (an
-embedding each) makes a group of its own.
+explains nothing is shrunk away; each trait is a group of its own. The group "shared" is the effect that all members
+have in common: the prior of one that was never seen, and "any" what all treated conditions have in common. Side
+information of the members (an embedding each) makes a group of its own.
 """
 
 from __future__ import annotations

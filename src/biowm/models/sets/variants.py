@@ -28,7 +28,8 @@ RULES = {
 def candidates() -> tuple[Candidate, ...]:
     """Three variants of the trunk; no change from the control, the mean of what was treated, sums of singles, ridge.
 
-    All of them within their context. The rules are asked from the start alone: where something was read before, those of histories run.
+    All of them within their context. The rules are asked from the start alone: where something was read before, those
+    of histories run.
     """
     trunks = tuple(_candidate(name, config) for name, config in VARIANTS.items())
     return (*trunks, *(_candidate(name, config, rule=True) for name, config in RULES.items()))
