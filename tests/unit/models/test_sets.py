@@ -15,8 +15,9 @@ from biowm.core.queries import Queries
 from biowm.core.rollout import assimilate, at
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
-from biowm.models.sets.features import features
-from biowm.models.sets.fit import SetConfig, fit_sets
+from biowm.models.sets.features import blocks, features
+from biowm.models.sets.fit import SetConfig, fit_sets, rows_of
+from biowm.models.sets.readings import readings_of
 from biowm.models.sets.variants import RULES, VARIANTS
 from biowm.models.tracker import fit_frame
 
@@ -215,3 +216,18 @@ def test_where_nothing_is_given_a_condition_is_the_reference_or_departs_as_decla
     assert not beliefs["given"][0].any()
     assert beliefs["given"][1].any()
     assert beliefs["always"].any(1).all()
+
+
+def test_blocks_are_in_the_order_of_the_features():
+    spec, paths, _ = courses_of_lines(np.random.default_rng(6))
+    read = readings_of(spec, fit_frame(spec, paths, 5.0), paths)
+    design, rows = rows_of(read, VARIANTS["sets(full)"])
+    found = blocks(design)
+    assert [b.name for b in found][::2] == [
+        "base", "context 0", "context 1", "members", "shared", "context*context 0*1", "members*context 0",
+        "members*context 1",
+    ]  # fmt: skip
+    edges = np.cumsum([0, *(b.width for b in found)])
+    assert edges[-1] == rows.features.shape[1]
+    at = [b.name for b in found].index("members")
+    np.testing.assert_array_equal(rows.features[:, edges[at] : edges[at + 1]] != 0, np.asarray(read.course.dose) != 0)

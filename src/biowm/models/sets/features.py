@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -119,16 +118,14 @@ def blocks(design: Design) -> tuple[Block, ...]:
     """The groups of prior variances, in the order of the features."""
     frame = design.frame
     course = Course(jnp.zeros(()), jnp.zeros(()), jnp.zeros_like(frame.top), jnp.zeros_like(frame.trait_mean))
-    shapes = jax.eval_shape(
-        lambda c: {name: (part, _now(design, c, name)) for name, part in parts(design, c).items()}, course
-    )
     found = []
-    for name, (part, times) in shapes.items():
-        found += [Block(name, part.shape[0]), Block(f"{name} in time", part.shape[0] * times.shape[0])]
+    for name, part in parts(design, course).items():
+        times = _now(design, course, name).shape[0]
+        found += [Block(name, part.shape[0]), Block(f"{name} in time", part.shape[0] * times)]
     return tuple(found)
 
 
 def own_features(design: Design, course: Course) -> Float[Array, " r"]:
     """What a condition's own departure is linear in: a level, and slow functions of time."""
     own = jnp.concatenate([jnp.ones(1), in_time(design.frame, course.clock)[:_SLOW]])
-    return own * jnp.any(course.dose != 0) if design.treated else own
+    return jnp.where(jnp.any(course.dose != 0), own, 0.0) if design.treated else own
