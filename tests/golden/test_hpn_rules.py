@@ -37,7 +37,7 @@ def test_rules_land_on_the_references(screen):
     task, problem = hpn.Hpn(), hpn.Hpn().make(0, Setting())
     said = [dict(rules(screen, fold)) for fold in problem.folds]
     for (name, split), figure in FIGURES.items():
-        scores = task.score(tuple(hpn._plain(answers.get(name)) for answers in said), problem)
+        scores = task.score(tuple(hpn._plain(a[name]) if name in a else None for a in said), problem)
         assert interval(scores[split, "rmse"]).value == pytest.approx(figure, abs=2e-3), (name, split)
 
 

@@ -101,7 +101,7 @@ class Hpn(Task[Problem, Prediction]):
         """The rules, the smoothed reference, and the worlds."""
         simple = [dict(rules(problem.screen, fold)) for fold in problem.folds]
         for name in dict.fromkeys(name for answers in simple for name in answers):
-            yield Answer(name, "baseline", tuple(_plain(answers.get(name)) for answers in simple))
+            yield Answer(name, "baseline", tuple(_plain(a[name]) if name in a else None for a in simple))
         said: dict[str, list[Said | None]] = {}
         fits: dict[bytes, tuple[Fitted, dict[str, Said]]] = {}
         for i, fold in enumerate(problem.folds):
@@ -158,15 +158,17 @@ def _scored(screen: Screen, asked: Int[np.ndarray, "m 3"], said: Said, later: bo
         square = (said.mean[rows] - truth[rows]) ** 2
         loss.append(np.sqrt(_present(square, (0, 1))).mean())
     inside = np.where(np.isfinite(truth), (truth >= said.low) & (truth <= said.high), np.nan)[:, 1:]
-    covered = [np.nan if np.isnan(said.low[i]).all() else _present(x, None) for i, x in enumerate(inside)]
+    promised = np.isfinite(said.low).any((1, 2))
+    covered = np.array([float(_present(x, (0, 1)).mean()) for x in inside])
+    covered = np.where(promised, covered, np.nan)
     names = [f"{arm} {STIMULI[s]}" for arm, s in zip(arms, asked[:, 2], strict=True)]
-    return {
-        "rmse": tally(_MEAN, np.array(loss), units),
-        "coverage90": tally(METRICS["coverage90"], np.array(covered, float), names),
-    }
+    found = {"rmse": tally(_MEAN, np.array(loss), units)}
+    if np.isfinite(covered).any():
+        found["coverage90"] = tally(METRICS["coverage90"], covered, names)
+    return found
 
 
-def _present(x: np.ndarray, axis: tuple[int, ...] | None) -> np.ndarray:
+def _present(x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
     """Means over what there is, of antibodies that were read."""
     x = x[..., np.isfinite(x).any(tuple(range(x.ndim - 1)))]
     return np.nanmean(x, axis)
@@ -176,9 +178,7 @@ def _some(said: Said, rows: np.ndarray) -> Said:
     return Said(said.mean[rows], said.low[rows], said.high[rows])
 
 
-def _plain(mean: Float[np.ndarray, "m 7 d"] | None) -> Said | None:
-    if mean is None:
-        return None
+def _plain(mean: Float[np.ndarray, "m 7 d"]) -> Said:
     none = np.full_like(mean, np.nan)
     return Said(mean, none, none)
 

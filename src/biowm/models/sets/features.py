@@ -55,10 +55,11 @@ def fit_design(
     on = given != 0
     together = np.argwhere(np.triu((on.T.astype(float) @ on) > 0, 1))
     side = np.zeros((given.shape[1], 0)) if side is None else side
+    crossed = (sum(frame.widths) ** 2 - sum(w * w for w in frame.widths)) // 2
     varied = any(len(np.unique(column[column != 0])) > 1 for column in given.T)
     can = {
         "context": frame.trait_mean.shape[0] > 0,
-        "context*context": len(frame.widths) > 1,
+        "context*context": 0 < crossed <= _MOST_PAIRS,
         "dose": varied,
         "side": side.shape[1] > 0,
         "pairs": 0 < len(together) <= _MOST_PAIRS,

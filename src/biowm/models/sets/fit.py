@@ -90,7 +90,7 @@ def fit_sets(
         rows = rows.among(config.most)
     kept = min(_KEPT, int(np.bincount(rows.condition).max()) - 1)
     widths = np.array([b.width for b in blocks(design)], int)
-    departs = rows.own.any(1)
+    departs = (rows.own != 0).sum(1) > 0
     several = config.own != "never" and bool(np.bincount(rows.condition[departs], minlength=1).max() > 1)
     condition = np.zeros(len(departs), int)  # of who does not depart there is nothing to tell apart
     if several:
