@@ -158,9 +158,8 @@ def _scored(screen: Screen, asked: Int[np.ndarray, "m 3"], said: Said, later: bo
         square = (said.mean[rows] - truth[rows]) ** 2
         loss.append(np.sqrt(_present(square, (0, 1))).mean())
     inside = np.where(np.isfinite(truth), (truth >= said.low) & (truth <= said.high), np.nan)[:, 1:]
-    promised = np.isfinite(said.low).any((1, 2))
-    covered = np.array([float(_present(x, (0, 1)).mean()) for x in inside])
-    covered = np.where(promised, covered, np.nan)
+    inside = np.where(np.isfinite(said.low[:, 1:]), inside, np.nan)
+    covered = np.array([float(np.nanmean(x)) if np.isfinite(x).any() else np.nan for x in inside])
     names = [f"{arm} {STIMULI[s]}" for arm, s in zip(arms, asked[:, 2], strict=True)]
     found = {"rmse": tally(_MEAN, np.array(loss), units)}
     if np.isfinite(covered).any():
@@ -170,8 +169,7 @@ def _scored(screen: Screen, asked: Int[np.ndarray, "m 3"], said: Said, later: bo
 
 def _present(x: np.ndarray, axis: tuple[int, ...]) -> np.ndarray:
     """Means over what there is, of antibodies that were read."""
-    x = x[..., np.isfinite(x).any(tuple(range(x.ndim - 1)))]
-    return np.nanmean(x, axis)
+    return np.nanmean(x[..., np.isfinite(x).any(tuple(range(x.ndim - 1)))], axis)
 
 
 def _some(said: Said, rows: np.ndarray) -> Said:
