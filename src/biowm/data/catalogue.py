@@ -128,6 +128,18 @@ SETS = (
         keep="",
     ),
     KnownSet(
+        name="hpn",
+        title="Phosphoproteins of breast cancer lines, 3 inhibitors x 8 ligands, 240 min (HPN-DREAM, Hill et al.)",
+        folder="cell/hpn_dream8",
+        files="*_main.csv",
+        sha256="a72206ccf0000f9fe2d386f293d6b1adfd5cf456c00286f2f7916d2efa0ba386",
+        licence="none stated (a copy of Synapse syn1720047): cite the paper, do not redistribute",
+        cite="doi:10.1038/nmeth.3773",
+        archive=_github("szairis/DREAM8", "43478718499b1f52964db86fc054710f1774cad3"),
+        inside="dat/experimental/CSV",
+        keep="",
+    ),
+    KnownSet(
         name="parpi",
         title="Olaparib withdrawal schedules, 72 wells (Strobl et al.)",
         folder="tissue/parpi_schedules",

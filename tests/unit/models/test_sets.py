@@ -14,9 +14,10 @@ from biowm.core.path import Path, stack
 from biowm.core.queries import Queries
 from biowm.core.rollout import assimilate, at
 from biowm.core.schedule import Entry, schedule
-from biowm.core.spec import ActionCard, Channel, WorldSpec
-from biowm.models.sets.features import features
-from biowm.models.sets.fit import SetConfig, fit_sets
+from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
+from biowm.models.sets.features import blocks, features
+from biowm.models.sets.fit import SetConfig, fit_sets, rows_of
+from biowm.models.sets.readings import readings_of
 from biowm.models.sets.variants import RULES, VARIANTS
 from biowm.models.tracker import fit_frame
 
@@ -162,3 +163,71 @@ def test_a_member_that_comes_between_the_times_asked_for_is_wholly_there(world):
     late.plan.stop[0] = 12.0
     gone = forecast(world, stack([late]), queries, key=jax.random.key(0), draws=400)[0, :, 0].mean(0)
     assert np.abs(gone).max() < 0.1  # nothing is held at the end, nothing departs from the control
+
+
+LINES, LIGANDS = ("a", "b", "c"), ("x", "y", "z", "w")
+MINUTES = (1.0, 6.0, 16.0, 61.0)
+
+
+def in_context(line: int, ligand: int, members: tuple[int, ...], y: np.ndarray) -> Path:
+    path = condition(members, y, MINUTES)
+    traits = np.concatenate([np.eye(len(LINES))[line], np.eye(len(LIGANDS))[ligand]]).astype(np.float32)
+    return dataclasses.replace(path, traits=traits)
+
+
+def courses_of_lines(rng: np.random.Generator) -> tuple[WorldSpec, Path, np.ndarray]:
+    """A line's answer to a ligand is its own, and nothing of it is said by the line or the ligand alone."""
+    traits = (Trait("line", kind="category", levels=LINES), Trait("ligand", kind="category", levels=LIGANDS))
+    spec = WorldSpec("lines", "min", (Channel("up", ""),), spec_of().actions, traits)
+    answer = rng.normal(0, 1.0, (len(LINES), len(LIGANDS)))
+    answer -= answer.mean(0) + answer.mean(1)[:, None] - answer.mean()
+    course = np.log1p(np.array(MINUTES)) / np.log1p(MINUTES[-1])
+    paths = stack([
+        in_context(i, j, s, (answer[i, j] * course + EFFECTS[0, list(s)].sum() + rng.normal(0, 0.1, 4))[:, None])
+        for i in range(len(LINES)) for j in range(len(LIGANDS)) for s in ((), (0,), (1,))
+    ])  # fmt: skip
+    return spec, paths, answer[..., None] * course
+
+
+def test_a_context_answers_another_in_its_own_course():
+    spec, paths, truth = courses_of_lines(np.random.default_rng(4))
+    new = stack([in_context(i, j, (0, 1), np.full((4, 1), np.nan)) for i in range(3) for j in range(4)])
+    queries = Queries(np.arange(12), np.zeros(12, int), np.tile(np.array(MINUTES, np.float32), (12, 1)))
+    miss = {}
+    for name in ("sets(full)", "sets(shared)"):
+        world = fit_sets(spec, fit_frame(spec, paths, 5.0), paths, VARIANTS[name])
+        said = forecast(world, new, queries, key=jax.random.key(0), draws=200)[..., 0].mean(1).reshape(truth.shape)
+        miss[name] = np.sqrt(np.mean((said - truth - EFFECTS[0, [0, 1]].sum()) ** 2))
+    assert miss["sets(full)"] < 0.2
+    assert miss["sets(shared)"] > 2 * miss["sets(full)"]  # it knows what lines and ligands do, not these together
+
+
+def test_where_nothing_is_given_a_condition_is_the_reference_or_departs_as_declared():
+    spec, paths, _ = courses_of_lines(np.random.default_rng(5))
+    frame = fit_frame(spec, paths, 5.0)
+    beliefs = {}
+    for own in ("given", "always"):
+        world = fit_sets(spec, frame, paths, SetConfig(("base", "members"), own=own))
+        belief = world.begin(jnp.zeros(7))
+        for action in (jnp.zeros(MEMBERS), jnp.zeros(MEMBERS).at[0].set(1.0)):
+            belief = world.predict(belief, action, jnp.asarray(1.0))
+            belief = world.update(belief, jnp.ones(1), jnp.ones(1, bool))
+        beliefs[own] = np.asarray(belief.own)[-2:]
+    assert not beliefs["given"][0].any()
+    assert beliefs["given"][1].any()
+    assert beliefs["always"].any(1).all()
+
+
+def test_blocks_are_in_the_order_of_the_features():
+    spec, paths, _ = courses_of_lines(np.random.default_rng(6))
+    read = readings_of(spec, fit_frame(spec, paths, 5.0), paths)
+    design, rows = rows_of(read, VARIANTS["sets(full)"])
+    found = blocks(design)
+    assert [b.name for b in found][::2] == [
+        "base", "context 0", "context 1", "members", "shared", "context*context 0*1", "members*context 0",
+        "members*context 1",
+    ]  # fmt: skip
+    edges = np.cumsum([0, *(b.width for b in found)])
+    assert edges[-1] == rows.features.shape[1]
+    at = [b.name for b in found].index("members")
+    np.testing.assert_array_equal(rows.features[:, edges[at] : edges[at + 1]] != 0, np.asarray(read.course.dose) != 0)

@@ -18,23 +18,25 @@ from biowm.core.schedule import between
 from biowm.core.spec import WorldSpec
 
 _MOST_NODES = 8
+_CUT = 0.1  # functions of time whose variance is less than this part of the largest are left out
 
 
 @register("models", "SetFrame")
 class SetFrame(eqx.Module):
     """Scales of a screen: the largest dose of each action, the traits, and the times at which responses were read.
 
-    `nodes` are log(1 + time / `pace`) of the reading times (at most eight), `root` whitens the kernel between them; a
-    screen that is read once has none.
+    `nodes` are log(1 + time / `pace`) of the reading times (at most eight), `root` makes the functions of time of the
+    kernel between them, the slowest first; a screen that is read once has none. `widths` are those of the traits.
     """
 
+    widths: tuple[int, ...] = eqx.field(static=True)
     top: Float[Array, " a"]
     trait_mean: Float[Array, " s"]
     trait_sd: Float[Array, " s"]
     pace: Float[Array, ""]
     width: Float[Array, ""]
     nodes: Float[Array, " k"]
-    root: Float[Array, "k k"]
+    root: Float[Array, "k r"]
 
 
 class Course(eqx.Module):
@@ -62,12 +64,14 @@ def fit_set_frame(spec: WorldSpec, paths: Path) -> SetFrame:
         nodes = np.unique(np.quantile(nodes, np.linspace(0, 1, _MOST_NODES)))
     nodes = nodes if len(nodes) > 1 else np.zeros(0)
     width = max(float(np.ptp(nodes)) / 4, 1e-6) if len(nodes) else 1.0
-    gram = np.exp(-0.5 * ((nodes[:, None] - nodes[None, :]) / width) ** 2) + 1e-6 * np.eye(len(nodes))
-    root = np.linalg.inv(np.linalg.cholesky(gram)).T if len(nodes) else np.zeros((0, 0))
+    value, vector = np.linalg.eigh(np.exp(-0.5 * ((nodes[:, None] - nodes[None, :]) / width) ** 2))
+    kept = np.flatnonzero(value > _CUT * value.max(initial=0.0))[::-1]
+    root = vector[:, kept] / np.sqrt(value[kept])
     arrays = (
         np.where(top > 0, top, 1.0), np.nanmean(traits, 0), np.where(sd > 1e-6, sd, 1.0), pace, width, nodes, root,
     )  # fmt: skip
-    return SetFrame(*(jnp.asarray(a, jnp.float32) for a in arrays))
+    widths = tuple(place.stop - place.start for place in spec.trait_places)
+    return SetFrame(widths, *(jnp.asarray(a, jnp.float32) for a in arrays))
 
 
 def untouched(frame: SetFrame, traits: Float[Array, " s"]) -> Course:
@@ -84,7 +88,7 @@ def go_on(course: Course, frame: SetFrame, action: Float[Array, " a"], dt: Float
     return Course(course.clock + dt, jnp.where(changed, 0.0, course.since) + dt, dose, course.traits)
 
 
-def in_time(frame: SetFrame, time: Float[Array, ""]) -> Float[Array, " k"]:
+def in_time(frame: SetFrame, time: Float[Array, ""]) -> Float[Array, " r"]:
     """Smooth functions of time: independent weights on them make a Gaussian process of log time (unit variance)."""
     at = jnp.log1p(time / frame.pace)
     return jnp.exp(-0.5 * ((at - frame.nodes) / frame.width) ** 2) @ frame.root

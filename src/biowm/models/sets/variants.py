@@ -11,13 +11,16 @@ ADDITIVE = ("base", "context", "members")
 VARIANTS = {
     "sets(additive)": SetConfig((*ADDITIVE, "dose")),
     "sets(shared)": SetConfig((*ADDITIVE, "shared", "side")),
-    "sets(full)": SetConfig((*ADDITIVE, "dose", "shared", "side", "pairs", "members*context")),
+    "sets(full)": SetConfig(
+        (*ADDITIVE, "dose", "shared", "side", "pairs", "context*context", "members*context"), own="given"
+    ),
 }
+_CONTEXT = ("base", "context", "context*context")
 RULES = {
-    "persistence": SetConfig(("base",), own=False, most=0),
-    "mean": SetConfig(("base", "any"), own=False),
-    "additive": SetConfig(("base", "members"), own=False, penalty=1e-3, most=1),
-    "ridge": SetConfig(("base", "members"), own=False, penalty=0.5),
+    "persistence": SetConfig(_CONTEXT, own="never", most=0),
+    "mean": SetConfig((*_CONTEXT, "any"), own="never"),
+    "additive": SetConfig((*_CONTEXT, "members"), own="never", penalty=1e-3, most=1),
+    "ridge": SetConfig((*_CONTEXT, "members"), own="never", penalty=0.5),
 }
 
 
@@ -25,7 +28,8 @@ RULES = {
 def candidates() -> tuple[Candidate, ...]:
     """Three variants of the trunk; no change from the control, the mean of what was treated, sums of singles, ridge.
 
-    The rules are asked from the start alone: where something was read before, those of histories run.
+    All of them within their context. The rules are asked from the start alone: where something was read before, those
+    of histories run.
     """
     trunks = tuple(_candidate(name, config) for name, config in VARIANTS.items())
     return (*trunks, *(_candidate(name, config, rule=True) for name, config in RULES.items()))

@@ -120,7 +120,7 @@ def find_signal(
         if misses >= _PATIENCE:
             break
     reproducible = count + common
-    gain = _gain(*(means(sums, offset, half)[rows] for half in ((0, 1), (2, 3))), place)
+    gain = _gain(means(sums, offset, (0, 1))[rows], means(sums, offset, (2, 3))[rows], place)
     return Signal(directions[:, : MOST if reproducible else 1], reproducible, tuple(agreement), tuple(p), gain)
 
 
