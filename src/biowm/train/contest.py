@@ -41,8 +41,8 @@ def portion(tell: Progress, name: str, i: int, n: int) -> Progress:
 class Job:
     """What is fitted: the spec, stacked paths of the subjects to learn from, and the units each belongs to.
 
-    A subject of several units (a condition of the members of its set) is held out with each of them; everybody learns
-    from one of no unit, and from the subjects in `known` (indices), and nobody is asked about these.
+    A subject of several units (a condition of the members of its set) is held out with each of them. From one of no
+    unit everybody learns, and nobody is asked about it.
     """
 
     spec: WorldSpec
@@ -51,7 +51,6 @@ class Job:
     horizons: Horizons
     spacing: float
     seed: int
-    known: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _folds(job: Job) -> list[Held]:
     many units that a fifth are 400. Where subjects belong to several units there are as many times more folds, so that
     about as much is left to learn from.
     """
-    asked = np.array([s for s in range(len(job.units)) if job.units[s] and s not in set(job.known)], int)
+    asked = np.flatnonzero([len(names) > 0 for names in job.units])
     names = sorted({name for s in asked for name in job.units[s]})
     if len(names) < 2:
         raise ValueError(f"found {len(names)} subject or group, expected at least 2 to hold some out")

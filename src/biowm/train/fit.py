@@ -63,8 +63,9 @@ def fit_paths(
     """
     tell = progress or silent
     given = units if units is not None else [str(i) for i in range(paths.t.shape[0])]
-    belongs = tuple((name,) if isinstance(name, str) else tuple(name) for name in given)
-    job = Job(spec, paths, belongs, horizons, spacing_of(paths, spec.targets), seed, tuple(known))
+    each = [(name,) if isinstance(name, str) else tuple(name) for name in given]
+    belongs = tuple(() if i in set(known) else names for i, names in enumerate(each))
+    job = Job(spec, paths, belongs, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")
     candidates = eligible(spec, paths, mechanism, thorough, horizons.origins) if candidates is None else candidates
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
@@ -123,10 +124,9 @@ def _halves(
     side, other = (
         np.array([all((name in first) == mine for name in units) for units in job.units]) for mine in (True, False)
     )
-    both = np.isin(np.arange(len(side)), job.known)
     chosen = [c for c in candidates if c.name in race.weights()]
     worlds = []
-    for i, mask in enumerate((side | both, other | both)):
+    for i, mask in enumerate((side, other)):
         ready = material(
             job.spec, take(job.paths, np.flatnonzero(mask)), job.spacing, job.horizons.longest(job.spacing)
         )
