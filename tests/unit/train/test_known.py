@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,8 @@ from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.models.candidate import Candidate, material
 from biowm.models.sets.fit import SetConfig, fit_sets
+from biowm.train.calibrate import calibrate
 from biowm.train.contest import Contest, Job, _folds, contest, silent
-from biowm.train.fit import fit_paths
 from biowm.train.horizons import Horizons
 from biowm.train.stages import Stages
 
@@ -35,8 +37,8 @@ def test_known_subjects_are_never_held_out(n: int):
     assert set(np.concatenate([fold.subjects for fold in everybody]).tolist()) & set(known)
 
 
-MEMBERS = "abcdefgh"
-SETS = [(m,) for m in MEMBERS] * 2 + [(m, n) for m in MEMBERS for n in MEMBERS if m < n]
+MEMBERS = "abcdefghij"
+SETS = [*((m,) for m in MEMBERS), *zip(MEMBERS, MEMBERS[1:] + MEMBERS[:1], strict=True)]  # each alone, and in a ring
 SCREEN = WorldSpec(
     "screen", "h", (Channel("y", "", control=0.0),), tuple(ActionCard(m, "", "set-member") for m in MEMBERS)
 )
@@ -57,62 +59,54 @@ def screen() -> Path:
 
 
 def candidates() -> tuple[Candidate, ...]:
-    groups = {"alone": ("members",), "shared": ("members", "shared"), "rule": ()}
-    return tuple(
-        Candidate(
-            name, name == "rule", lambda m, g=g: fit_sets(m.spec, m.frame, m.paths, SetConfig(g)), origins=("start",),
-            sets=True,
-        )
-        for name, g in groups.items()
-    )  # fmt: skip
+    def entrant(name: str, config: SetConfig) -> Candidate:
+        return Candidate(name, name == "rule", lambda m: fit_sets(m.spec, m.frame, m.paths, config), origins=("start",))
+
+    groups = {"alone": ("members",), "shared": ("members", "shared"), "rule": ("any",)}
+    return tuple(entrant(name, SetConfig(g)) for name, g in groups.items())
 
 
-def held(units: tuple[tuple[str, ...], ...]) -> Contest:
-    job = Job(SCREEN, screen(), units, START, 24.0, 0)
+def held(units: Sequence[tuple[str, ...]]) -> Contest:
+    job = Job(SCREEN, screen(), tuple(units), START, 24.0, 0)
     return contest(job, candidates(), material(SCREEN, job.paths, 24.0, 24.0), Stages(None, ""), silent)
 
 
+@pytest.fixture(scope="module")
+def by_member() -> Contest:
+    return held(SETS)
+
+
 def test_who_has_several_units_is_held_out_with_each_of_them():
-    several = 2 * 28 / len(SETS) + 16 / len(SETS)
     folds = _folds(Job(SCREEN, screen(), tuple(SETS), START, 24.0, 0))
-    assert len(folds) == round(4 * several)  # about as much is left to learn from as of four folds of one unit
+    assert len(folds) == 6  # one and a half units each: about as much is left to learn from as in four folds
     names = [set(fold.units) for fold in folds]
-    assert sorted(n for some in names for n in some) == sorted(MEMBERS)
+    assert sorted(name for some in names for name in some) == sorted(MEMBERS)
     for fold, out in zip(folds, names, strict=True):
         assert set(fold.subjects.tolist()) == {i for i, given in enumerate(SETS) if out & set(given)}
         assert all(unit in SETS[s] for s, unit in zip(fold.subjects, fold.units, strict=True))
 
 
 def test_conditions_are_held_out_in_four_folds_until_a_fifth_of_their_units_is_many():
-    one = Path(np.zeros(1, np.float32), np.zeros((1, 1), np.float32), schedule([]), np.zeros(0, np.float32), 0)
-    for n, count in ((1999, 4), (2000, 1)):
+    for n, counts in ((1999, [500, 500, 500, 499]), (2000, [400])):
         units = tuple((f"unit {i}",) for i in range(n))
-        folds = _folds(Job(SPEC, stack([one] * n), units, Horizons("clock", (1.0,), "d", "start"), 1.0, 0))
-        assert len(folds) == count
-        if count == 1:
-            assert len(folds[0].subjects) == 400
+        folds = _folds(Job(SPEC, screen(), units, START, 1.0, 0))
+        assert [len(fold.subjects) for fold in folds] == counts
 
 
-def test_the_race_is_about_what_is_new():
-    by_member, by_set = held(tuple(SETS)), held(tuple((str(i),) for i in range(len(SETS))))
-    assert len(by_member.asked.queries.subject) == sum(len(given) for given in SETS) - _twice()
+def test_the_race_is_about_what_is_new(by_member: Contest):
+    by_set = held([(str(i),) for i in range(len(SETS))])
     assert len(by_set.asked.queries.subject) == len(SETS)
-    assert set(by_member.unit.tolist()) == set(range(len(MEMBERS)))
-    crps = {name: dict(zip(c.sheet.names, c.sheet.alone().mean(0), strict=True)) for name, c in
-            (("member", by_member), ("set", by_set))}  # fmt: skip
-    assert crps["member"]["shared"] < 0.5 * crps["member"]["alone"]
-    assert crps["set"]["shared"] > 0.7 * crps["set"]["alone"]
+    assert set(by_member.asked.queries.subject.tolist()) == set(range(len(SETS)))
+    assert len(by_member.asked.queries.subject) > len(SETS)  # a pair is asked about for either of its members
+    own, usual = (dict(zip(c.sheet.names, c.sheet.alone().mean(0), strict=True)) for c in (by_member, by_set))
+    assert own["shared"] < 0.6 * own["alone"]
+    assert own["alone"] > 1.5 * usual["alone"]
     assert len(by_member.sheet.to_truth) == len(MEMBERS)  # evidence is counted by member
 
 
-def _twice() -> int:
-    """Conditions both of whose members are in one fold, where they are asked once."""
-    folds = _folds(Job(SCREEN, screen(), tuple(SETS), START, 24.0, 0))
-    return sum(len(set(SETS[s]) & set(f.units)) - 1 for f in folds for s in f.subjects)
-
-
-def test_bands_count_members_where_members_are_new():
-    fitted = fit_paths(SCREEN, screen(), START, units=SETS, candidates=candidates(), halves=False)
-    assert fitted.calibration.subjects == len(SETS)  # eight members are too few to count by
-    fitted = fit_paths(SCREEN, screen(), START, known=range(16), candidates=candidates(), halves=True)
-    assert fitted.calibration.subjects == len(SETS) - 16
+def test_bands_count_members_where_members_are_new(by_member: Contest):
+    scale = by_member.kept.frame.scale
+    given = SCREEN, scale, by_member.asked, by_member.draws["shared"], 1
+    assert calibrate(*given, by_member.unit).subjects == len(MEMBERS)
+    assert calibrate(*given).subjects == len(SETS)
+    assert calibrate(*given, by_member.unit // 2).subjects == len(SETS)  # five units are too few to promise by
