@@ -24,9 +24,8 @@ from .world import Belief, Mixture, World
 
 Model = World | Endpoint
 
-# Queries a chunk, draws a block, and the least number of times (of what is asked once): few shapes, few compilations,
-# bounded memory.
-_FEW, _MANY, _BLOCK, _TIMES, _ONCE = 8, 64, 32, 12, 2
+# Queries a chunk, draws a block, and the least number of times: few shapes, few compilations, bounded memory.
+_FEW, _MANY, _BLOCK, _TIMES = 8, 64, 32, 12
 
 
 @eqx.filter_jit
@@ -76,7 +75,7 @@ def forecast(
     order = np.argsort(queries.subject, kind="stable")
     n_query, n_time = queries.times.shape
     width, n_step = len(world.spec.channels), steps.shape[1]
-    last = np.repeat(steps[:, -1:], bucket(n_step, _TIMES if n_step > _ONCE else _ONCE) - n_step, axis=1)
+    last = np.repeat(steps[:, -1:], bucket(n_step, _TIMES) - n_step, axis=1)
     times = np.concatenate([steps, last], axis=1).astype(np.float32)
     size = _FEW if n_query <= _MANY // 2 else _MANY
     out = np.empty((n_query, draws, n_time, width), np.float32)
