@@ -77,7 +77,7 @@ def forecast(
     width, n_step = len(world.spec.channels), steps.shape[1]
     last = np.repeat(steps[:, -1:], bucket(n_step, _TIMES) - n_step, axis=1)
     times = np.concatenate([steps, last], axis=1).astype(np.float32)
-    size = _FEW if n_query <= _FEW else _MANY
+    size = _FEW if n_query <= _MANY // 2 else _MANY
     out = np.empty((n_query, draws, n_time, width), np.float32)
     for start in range(0, n_query, size):
         rows = order[start : start + size]

@@ -46,7 +46,10 @@ class Assignment(Keys):
 
 
 class Shares(Keys):
-    """Which subjects are held out: shares of the units `by`, or the words in `column`."""
+    """Which subjects are held out: shares of the units `by`, or the words in `column`.
+
+    By `member`, a screen is asked about members of its sets that were never given: what has one of them is held out.
+    """
 
     by: str = "subject"
     test: float = Field(default=0.2, ge=0, lt=1)
@@ -162,10 +165,9 @@ class StudyConfig(Keys):
         labelled += [n for n, a in self.actions.items() if a.cmt is not None]
         if labelled and self.format != "nonmem":
             raise ValueError(f"{', '.join(labelled)}: the keys dvid and cmt belong to format: nonmem")
-        if self.split.by not in ("subject", *self.groups):
-            raise ValueError(
-                f"split.by {self.split.by!r} is no group{closest(self.split.by, ['subject', *self.groups])}"
-            )
+        known = ["subject", *(["member"] if self.screen else []), *self.groups]
+        if self.split.by not in known:
+            raise ValueError(f"split.by {self.split.by!r} is no group{closest(self.split.by, known)}")
         return self
 
     @property

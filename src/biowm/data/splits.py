@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Int
 
 from biowm.core.errors import BadInput
+from biowm.core.path import Path
+from biowm.core.schedule import entries
 
 from .study import Study
 
@@ -22,48 +24,61 @@ class Split:
     test: tuple[int, ...]
 
 
-def units(study: Study) -> tuple[str, ...]:
-    """The unit each subject belongs to when subjects are split: itself, or its group."""
+def belongs(study: Study) -> tuple[tuple[str, ...], ...]:
+    """The units each subject belongs to when subjects are split: itself, its group, or the members of its set."""
     by = study.config.split.by
-    return study.subjects if by == "subject" else study.groups[by]
+    if by == "member" and by not in study.groups:
+        return tuple(_members(study, path) for path in study.paths)
+    return tuple((name,) for name in (study.subjects if by == "subject" else study.groups[by]))
+
+
+def units(study: Study) -> tuple[str, ...]:
+    """The unit of each subject, in one word: of a condition that is split by members, its whole set."""
+    return tuple(" + ".join(names) for names in belongs(study))
 
 
 def split(study: Study, seed: int) -> Split:
     """The study's own split where its table has one, else shares of the units drawn from `seed`.
 
-    Raises BadInput where nothing would be left to train on.
+    A subject of several units is in the test where any of them is, and of no unit, in the training. Raises BadInput
+    where nothing would be left to train on.
     """
     if study.given_split:
         parts = {part: _where(np.array(study.given_split) == part) for part in ("train", "calibrate", "test")}
     else:
-        names, member = np.unique(np.array(units(study), dtype=str), return_inverse=True)
+        mine = belongs(study)
+        names = sorted({name for several in mine for name in several})
         order = np.random.default_rng(seed).permutation(len(names))
         share = study.config.split
         n_test = round(share.test * len(names))
         n_calibrate = round(share.calibrate * len(names))
-        part = np.full(len(names), "train", dtype="<U9")
-        part[order[:n_test]] = "test"
-        part[order[n_test : n_test + n_calibrate]] = "calibrate"
-        parts = {name: _where(part[member] == name) for name in ("train", "calibrate", "test")}
+        drawn = {names[u]: "test" if k < n_test else "calibrate" for k, u in enumerate(order[: n_test + n_calibrate])}
+        found = [{drawn.get(name, "train") for name in several} for several in mine]
+        label = np.array([next((p for p in ("test", "calibrate") if p in some), "train") for some in found])
+        parts = {name: _where(label == name) for name in ("train", "calibrate", "test")}
     if not parts["train"]:
         raise BadInput(f"study {study.config.study}: no subject is left to train on; expected at least one (key split)")
     return Split(**parts)
 
 
 def folds(study: Study | Sequence[str], k: int, seed: int) -> tuple[Int[np.ndarray, " m"], ...]:
-    """The subjects of each of `k` folds; subjects of one unit stay together.
+    """The subjects of each of `k` folds; subjects of one unit stay together, and of several, are in several folds.
 
     Units are given a subject, or are the study's own. Fold j holds every k-th unit of a permutation from `seed`.
     Raises BadInput where there are fewer units than folds.
     """
-    named = units(study) if isinstance(study, Study) else tuple(study)
-    names = list(dict.fromkeys(named))
+    mine = belongs(study) if isinstance(study, Study) else tuple((name,) for name in study)
+    names = list(dict.fromkeys(name for several in mine for name in several))
     if len(names) < k:
         raise BadInput(f"{k} folds asked of {len(names)} units; expected at least as many units as folds")
-    place = {name: i for i, name in enumerate(names)}
-    member = np.array([place[name] for name in named])
     order = np.random.default_rng(seed).permutation(len(names))
-    return tuple(np.flatnonzero(np.isin(member, order[j::k])) for j in range(k))
+    held = [{names[u] for u in order[j::k]} for j in range(k)]
+    return tuple(np.flatnonzero([not out.isdisjoint(several) for several in mine]) for out in held)
+
+
+def _members(study: Study, path: Path) -> tuple[str, ...]:
+    cards = [study.spec.actions[entry.card] for entry in entries(path.plan)]
+    return tuple(dict.fromkeys(card.name for card in cards if card.kind == "set-member"))
 
 
 def _where(mask: np.ndarray) -> tuple[int, ...]:

@@ -59,18 +59,21 @@ def unpromised(like: Calibration) -> Calibration:
 
 
 def calibrate(
-    spec: WorldSpec, scale: Scale, asked: Asked, z: Float[np.ndarray, "q n h d"], n_horizons: int
-) -> Calibration:
+    spec: WorldSpec, scale: Scale, asked: Asked, z: Float[np.ndarray, "q n h d"], n_horizons: int,
+    units: Int[np.ndarray, " q"] | None = None,
+) -> Calibration:  # fmt: skip
     """Conformal factors from out-of-sample draws `z` (standardised link space) of calibration subjects.
 
-    Scores count by subject, however many questions it was asked (repeated measures, arXiv:2306.06342). The joint
+    Scores count by subject, however many questions it was asked (repeated measures, arXiv:2306.06342); where there are
+    nine `units` of subjects (one a question), by these: what is held out together is one piece of evidence. The joint
     score is the largest over the path and the target channels (max-score).
     """
     targets = list(spec.targets)
     truth = scale.to_z(asked.truth)
     median, down, up = _raw(spec, scale, z)
     score = np.maximum((truth - median) / up, (median - truth) / down)
-    units = asked.queries.subject
+    if units is None or len(np.unique(units)) < LEAST_SUBJECTS:
+        units = asked.queries.subject
     subjects = len(np.unique(units))
     leads, reach, pointwise, joint = [], [], np.ones((n_horizons, len(spec.channels))), np.ones(n_horizons)
     for h in range(n_horizons):

@@ -51,7 +51,7 @@ def fit_paths(
     horizons: Horizons,
     *,
     seed: int = 0,
-    units: Sequence[str] | None = None,
+    units: Sequence[str | Sequence[str]] | None = None,
     known: Sequence[int] = (),
     mechanism: Declared | None = None,
     candidates: Sequence[Candidate] | None = None,
@@ -62,7 +62,8 @@ def fit_paths(
 ) -> Fitted:
     """Fit the default world to stacked paths of training subjects.
 
-    Args: `units` groups subjects that must stay together (default: each by itself); `known` are subjects (indices) that
+    Args: `units` groups subjects that must stay together (default: each by itself), as what is asked about is new: a
+    subject of several units (the members of its set) is held out with each; `known` are subjects (indices) that
     all learn from and that nobody is asked about: what will always be known when the world is asked; `horizons` where
     the race and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default:
     the mechanism and all that are registered and find enough readings to learn from); `thorough` whether those of them
@@ -93,8 +94,10 @@ def fit_answers(
 ) -> tuple[Fitted, Answers]:
     """`fit_paths`, and the out-of-sample answers that its promise was made by."""
     tell = progress or silent
-    units = tuple(units) if units is not None else tuple(str(i) for i in range(paths.t.shape[0]))
-    job = Job(spec, paths, units, horizons, spacing_of(paths, spec.targets), seed, tuple(known))
+    given = units if units is not None else [str(i) for i in range(paths.t.shape[0])]
+    each = [(name,) if isinstance(name, str) else tuple(name) for name in given]
+    belongs = tuple(() if i in set(known) else names for i, names in enumerate(each))
+    job = Job(spec, paths, belongs, horizons, spacing_of(paths, spec.targets), seed)
     stages = stages or Stages(None, "")
     candidates = eligible(spec, paths, mechanism, thorough, horizons.origins) if candidates is None else candidates
     ready = material(spec, paths, job.spacing, horizons.longest(job.spacing))
@@ -104,7 +107,7 @@ def fit_answers(
     n_horizons = len(horizons.values)
 
     def trust(weights: dict[str, float]) -> Calibration:
-        return calibrate(spec, scale, held.asked, mixture(held.draws, weights), n_horizons)
+        return calibrate(spec, scale, held.asked, mixture(held.draws, weights), n_horizons, held.unit)
 
     wanted = {c.name for c in candidates if c.is_rule} | set(race.weights()) | set(dict(race.rules_free))
     equations = set() if mechanism is None else {named(mechanism)}  # what was found of its parameters is asked for
@@ -148,15 +151,16 @@ def _fit_members(
 def _halves(
     job: Job, candidates: Sequence[Candidate], race: Race, tell: Progress
 ) -> tuple[dict[str, World], dict[str, World]]:
-    """The members of the blend, fitted on each half of the units."""
-    names = sorted(set(job.units))
+    """The members of the blend, fitted on each half of the units; who belongs to units of both is in neither."""
+    names = sorted({name for units in job.units for name in units})
     order = np.random.default_rng([job.seed, 2]).permutation(len(names))
     first = {names[u] for u in order[: len(names) // 2]}
-    side = np.array([u in first for u in job.units])
-    both = np.isin(np.arange(len(side)), job.known)
+    side, other = (
+        np.array([all((name in first) == mine for name in units) for units in job.units]) for mine in (True, False)
+    )
     chosen = [c for c in candidates if c.name in race.weights()]
     worlds = []
-    for i, mask in enumerate((side | both, ~side | both)):
+    for i, mask in enumerate((side, other)):
         ready = material(
             job.spec, take(job.paths, np.flatnonzero(mask)), job.spacing, job.horizons.longest(job.spacing)
         )

@@ -10,7 +10,7 @@ from biowm.core import registry
 from biowm.core.mechanism_units import Declared
 from biowm.core.path import stack, take
 from biowm.core.record import Record
-from biowm.data.splits import split, units
+from biowm.data.splits import belongs, split
 from biowm.data.study import Study
 
 from .contest import Progress
@@ -50,7 +50,7 @@ def fit_study(
     label[list(parts.calibrate)], label[list(parts.test)] = "calibrate", "test"
     paths = stack(study.paths)
     pool = np.flatnonzero(label != "test")
-    names = units(study)
+    names = belongs(study)
     fitted = fit_paths(
         study.spec,
         take(paths, pool),

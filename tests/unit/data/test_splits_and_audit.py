@@ -50,6 +50,28 @@ def test_shares_are_those_of_the_subjects(test: float, calibrate: float, counts:
     assert found != split(cohort(config={"split": {"test": test, "calibrate": calibrate}}), seed=2)
 
 
+def test_a_screen_split_by_member_is_tested_on_members_that_were_never_given():
+    drugs = ["a", "b", "c", "d", "e"]
+    sets = [{d} for d in drugs] + [{d, e} for d in drugs for e in drugs if d < e] + [set()]
+    table = pd.DataFrame({"id": range(len(sets)), "x": 1.0, **{d: [float(d in s) for s in sets] for d in drugs}})
+    actions = {d: {"kind": "set-member"} for d in drugs}
+    config = CONFIG | {"time": {"at": 24, "unit": "h"}, "actions": actions}
+    study = load(table, config | {"split": {"by": "member", "test": 0.2, "calibrate": 0.2}})
+    found = split(study, seed=0)
+    out, spare = (
+        {d for d in drugs if all(i in part for i, s in enumerate(sets) if s == {d})}
+        for part in (found.test, found.calibrate)
+    )
+    assert (len(out), len(spare)) == (1, 1)
+    assert set(found.test) == {i for i, s in enumerate(sets) if s & out}
+    assert set(found.calibrate) == {i for i, s in enumerate(sets) if s & spare and not s & out}
+    assert len(sets) - 1 in found.train  # nothing is given: known to all
+    parts = folds(study, 5, 0)
+    assert [len(part) for part in parts] == [5] * 5
+    with pytest.raises(BadInput, match="member"):
+        cohort(config={"split": {"by": "member"}})
+
+
 def test_groups_are_split_whole_and_shares_are_those_of_the_groups():
     site = np.repeat([f"site {i % 10}" for i in range(30)], 4)
     config = {"groups": {"site": "site"}, "split": {"by": "site", "test": 0.2, "calibrate": 0.1}}

@@ -13,7 +13,8 @@ from biowm.evaluate.task import Setting
 from biowm.evaluate.tasks import _gi_design
 from biowm.evaluate.tasks._gi_design import at_random, balanced, crossing, reached
 from biowm.evaluate.tasks._gi_rules import Map, read, rules, some
-from biowm.evaluate.tasks.gi_fewshot import Design, GiFewshot, Problem, Said, correlated, learned, spec_of
+from biowm.evaluate.tasks._screens import Said, unpromised
+from biowm.evaluate.tasks.gi_fewshot import Design, GiFewshot, Problem, correlated, learned, spec_of
 
 GENES = 8
 NAMES = [f"G{g}_{k}" for g in range(GENES) for k in range(2)] + ["non-targeting"]
@@ -91,11 +92,14 @@ def test_what_pairs_bring_to_a_correlation_adds_up_to_it():
 def test_scores_are_counted_by_pair_of_genes(whole: Map):
     train = some(whole, 0.25, 0)
     problem = Problem(whole, {"25%": train}, 0, 8, False)
-    truth = whole.second[~train]
+    truth = whole.second[~train, None]
     found = GiFewshot().score({"25%": Said(truth + 0.1, truth - 1, truth + 1)}, problem)
     assert interval(found["25%", "pearson"]).value == pytest.approx(1.0)
     assert interval(found["25%", "rmse"]).value == pytest.approx(0.1)
     assert interval(found["25%", "coverage90"]).value == 1.0
+    assert interval(found["25%", "coverage90_same_replicate"]).value == 1.0  # both replicates read the same here
+    none = GiFewshot().score({"25%": unpromised(truth)}, problem)
+    assert np.isnan(interval(none["25%", "coverage90"]).value)
     assert len(found["25%", "rmse"].units) == len(truth) / 4
     design = GiFewshot().score({"active": Design({0.94: 400.0, 0.945: 600.0})}, problem)
     assert interval(design["active", "pairs_to_0.940"]).value == 400.0

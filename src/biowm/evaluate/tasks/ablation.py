@@ -202,7 +202,7 @@ def _fold(sample: Sample, out: np.ndarray, kept: np.ndarray, seed: int, thorough
     train, test = take(sample.paths, kept), take(sample.paths, out)
     spacing = spacing_of(train, spec.targets)
     ready = material(spec, train, spacing, sample.horizons.longest(spacing))
-    job = Job(spec, train, tuple(sample.units[i] for i in kept), sample.horizons, spacing, seed)
+    job = Job(spec, train, tuple((sample.units[i],) for i in kept), sample.horizons, spacing, seed)
     held = contest(job, everyone, ready, Stages(None, ""), tell)
     tests = ask(test, np.arange(len(out)), sample.horizons, origins=ORIGINS, targets=spec.targets)
     key = jax.random.key(seed)
@@ -217,7 +217,7 @@ def _score(fold: Fold, chosen: tuple[str, ...]) -> Mapping[tuple[str, str], Tall
     shares = weigh(sheet, [sheet.names.index(name) for name in chosen])
     weights = {name: float(w) for name, w in zip(sheet.names, shares, strict=True) if w > 0}
     labels = fold.sample.horizons.labels()
-    trust = calibrate(spec, scale, fold.held.asked, mixture(fold.held.draws, weights), len(labels))
+    trust = calibrate(spec, scale, fold.held.asked, mixture(fold.held.draws, weights), len(labels), fold.held.unit)
     draws = mixture(fold.answers, weights)
     columns = list(spec.targets)
     truth = scale.to_z(fold.tests.truth)[..., columns]

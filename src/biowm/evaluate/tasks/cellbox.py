@@ -16,26 +16,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from biowm.core.forecast import forecast
 from biowm.core.interval import Interval, Row, row
-from biowm.core.path import Path, stack, take
-from biowm.core.queries import Queries
+from biowm.core.path import Path, take
 from biowm.core.registry import register
-from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.data import catalogue
-from biowm.train.calibrate import band
 from biowm.train.contest import Progress, portion
 from biowm.train.fit import fit_paths
 from biowm.train.horizons import Horizons
 
 from ..metrics import METRICS, Metric, Tally, difference, given, tally
 from ..task import Answer, Pooled, Setting, Task
-from ._fits import member
+from ._screens import WORLDS, Said, answers, conditions, unpromised
 
 HOURS, DRUGS = 24.0, 12
 SPLITS = ("single-to-combo", "drug-out-with-singles", "drug-out", "random")
@@ -80,15 +75,6 @@ class Problem:
     thorough: bool
 
 
-@dataclass(frozen=True)
-class Said:
-    """One contender on one fold: means, and the band of each node (NaN where none is promised)."""
-
-    mean: Float[np.ndarray, "m d"]
-    low: Float[np.ndarray, "m d"]
-    high: Float[np.ndarray, "m d"]
-
-
 Prediction = tuple[Said, ...]  # by fold
 
 
@@ -114,19 +100,19 @@ class CellBox(Task[Problem, Prediction]):
 
     def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """The rules everybody knows, then the race's rules and the worlds."""
-        said: dict[str, list[Said]] = {name: [] for name in (*_MEMBERS, "world", "world:no-rules")}
-        fits: dict[bytes, tuple[dict[str, Said], Int[np.ndarray, " n"]]] = {}
+        said: dict[str, list[Said]] = {name: [] for name in (*_MEMBERS, *WORLDS)}
+        fits: dict[tuple, tuple[dict[str, Said], Int[np.ndarray, " n"]]] = {}
         yield Answer("one-hot ridge", "baseline", tuple(_one_hot(problem.screen, f) for f in problem.folds))
         for i, fold in enumerate(problem.folds):
-            key = fold.train.tobytes()  # the singles alone are learned from once
+            new = units(problem.screen, fold)
+            key = fold.train.tobytes(), new  # the singles alone are learned from once
             if key not in fits:
-                fits[key] = _answers(
-                    problem, fold.train, portion(tell, f"{fold.split} {fold.unit}", i, len(problem.folds))
-                )
+                told = portion(tell, f"{fold.split} {fold.unit}", i, len(problem.folds))
+                fits[key] = _answers(problem, fold.train, new, told)
             whole, rest = fits[key]
             place = np.searchsorted(rest, fold.test)
             for name, answer in whole.items():
-                said[name].append(Said(answer.mean[place], answer.low[place], answer.high[place]))
+                said[name].append(answer.among(place))
         for name, parts in said.items():
             yield Answer(name, "ours" if name.startswith("world") else "baseline", tuple(parts))
 
@@ -141,10 +127,8 @@ class CellBox(Task[Problem, Prediction]):
                 loss = np.array([_pearson(p.mean, problem.screen.response[f.test]) for f, p in parts])
                 units = np.array([f.unit for f, _ in parts])
             found[split, "pearson"] = tally(_CORRELATION, loss, units)
-            truth = np.concatenate([problem.screen.response[f.test] for f, _ in parts])
-            low, high = (np.concatenate([getattr(p, n) for _, p in parts]) for n in ("low", "high"))
+            inside = np.concatenate([p.hits(problem.screen.response[f.test]) for f, p in parts])
             names = np.concatenate([[problem.screen.names[i] for i in f.test] for f, _ in parts])
-            inside = np.where(np.isfinite(low), (truth >= low) & (truth <= high), np.nan)
             found[split, "coverage90"] = tally(METRICS["coverage90"], inside.mean(1), names)
         return found
 
@@ -187,6 +171,22 @@ def folds(screen: Screen, drugs: Iterable[int], repetitions: int, seed: int) -> 
         yield Fold("random", f"repetition {k}", np.sort(order[:cut]), np.sort(order[cut:]))
 
 
+def units(screen: Screen, fold: Fold) -> tuple[tuple[str, ...], ...]:
+    """What is new in what a fold asks, of each condition learned from: it is held out with any of these.
+
+    The drugs of the condition, where a drug is unseen; where only its pairs are, those of pairs, and every single is
+    known; else the condition itself.
+    """
+    found: list[tuple[str, ...]] = []
+    for i in fold.train:
+        drugs = tuple(screen.drugs[a] for a in np.flatnonzero(screen.dose[i]))
+        if fold.split == "drug-out-with-singles" and len(drugs) == 1:
+            found.append(())
+        else:
+            found.append(drugs if fold.split.startswith("drug-out") else (screen.names[i],))
+    return tuple(found)
+
+
 def spec_of(screen: Screen) -> WorldSpec:
     """Log ratios to the control, which is 0 by definition, under sets of drugs."""
     channels = tuple(Channel(f"node {j}", "", control=0.0) for j in range(screen.response.shape[1]))
@@ -194,40 +194,23 @@ def spec_of(screen: Screen) -> WorldSpec:
 
 
 def paths_of(screen: Screen) -> Path:
-    """Each condition as a path: nothing read at its start, when its drugs are given, and all nodes after a day."""
-    nothing = np.full(screen.response.shape[1], np.nan)
-    empty = np.zeros(0, np.float32)
-    return stack([
-        Path(
-            np.array([0.0, HOURS], np.float32), np.stack([nothing, y]).astype(np.float32),
-            schedule([Entry(int(a), float(u[a]), 0.0, HOURS, True) for a in np.flatnonzero(u)]),
-            empty, np.asarray(0, np.int32),
-        )
-        for u, y in zip(screen.dose, screen.response, strict=True)
-    ])  # fmt: skip
+    """Each condition as a path, all nodes read after a day."""
+    sets = ({int(a): float(u[a]) for a in np.flatnonzero(u)} for u in screen.dose)
+    return conditions(sets, screen.response, HOURS)
 
 
 def _answers(
-    problem: Problem, train: Int[np.ndarray, " n"], tell: Progress
+    problem: Problem, train: Int[np.ndarray, " n"], new: tuple[tuple[str, ...], ...], tell: Progress
 ) -> tuple[dict[str, Said], Int[np.ndarray, " m"]]:
-    """What the members of the fit on `train` say of all other conditions, and which these are."""
+    """What the members of the fit on `train` (units: `new`) say of all other conditions, and which these are."""
     paths, spec = paths_of(problem.screen), spec_of(problem.screen)
     fitted = fit_paths(
         spec, take(paths, train), Horizons("clock", (HOURS,), spec.clock, "start"), thorough=problem.thorough,
-        seed=problem.seed, halves=False, progress=tell,
+        units=new, seed=problem.seed, halves=False, progress=tell,
     )  # fmt: skip
     rest = np.setdiff1d(np.arange(len(problem.screen.dose)), train)
-    when = np.full((len(rest), 1), HOURS, np.float32)
-    found = {}
-    for name in (*_MEMBERS, "world", "world:no-rules"):
-        world, trust = member(fitted, name)
-        draws = forecast(
-            world, paths, Queries(rest, np.zeros_like(rest), when), key=jax.random.key(problem.seed),
-            draws=problem.draws,
-        )  # fmt: skip
-        _, low, high = band(trust, spec, draws, when, "pointwise")
-        found[name] = Said(draws.mean(1)[:, 0], low[:, 0], high[:, 0])
-    return found, rest
+    names = (*_MEMBERS, *WORLDS)
+    return answers(fitted, names, take(paths, rest), HOURS, seed=problem.seed, draws=problem.draws), rest
 
 
 def _one_hot(screen: Screen, fold: Fold) -> Said:
@@ -235,8 +218,7 @@ def _one_hot(screen: Screen, fold: Fold) -> Said:
     on = (screen.dose != 0).astype(float)
     x, y = on[fold.train], screen.response[fold.train]
     mean = on[fold.test] @ np.linalg.solve(x.T @ x + 0.5 * np.eye(DRUGS), x.T @ y)
-    none = np.full_like(mean, np.nan)
-    return Said(mean, none, none)
+    return unpromised(mean)
 
 
 def _pearson(a: Float[np.ndarray, "m d"], b: Float[np.ndarray, "m d"]) -> float:

@@ -13,16 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from biowm.core.forecast import forecast
 from biowm.core.interval import Row, row
-from biowm.core.path import Path, stack
-from biowm.core.queries import Queries
+from biowm.core.path import Path
 from biowm.core.registry import register
-from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, WorldSpec
 from biowm.data import catalogue
 from biowm.models.sets.pairs_entry import fit_pairs
@@ -33,14 +29,13 @@ from biowm.train.horizons import Horizons
 
 from ..metrics import METRICS, Metric, Tally, difference, given, tally
 from ..task import Answer, Pooled, Setting, Task
-from ._fits import as_forecast, member
 from ._gi_design import MARKS, at_random, balanced, reached
 from ._gi_rules import Map, read, rules, some
+from ._screens import WORLDS, Said, answers, conditions, unpromised
 
 DAYS = 10.0
 SHARES = {"5%": 0.05, "10%": 0.10, "25%": 0.25}
 _RULES = ("additive", "quadratic", "guide effects", "guide effects + low rank")
-_WORLDS = ("world", "world:no-rules")
 _NUMBER = Metric(given)
 
 
@@ -53,15 +48,6 @@ class Problem:
     seed: int
     draws: int
     active: bool
-
-
-@dataclass(frozen=True)
-class Said:
-    """Means for the pairs not learned from, and their band (NaN where none is promised)."""
-
-    mean: Float[np.ndarray, " m"]
-    low: Float[np.ndarray, " m"]
-    high: Float[np.ndarray, " m"]
 
 
 @dataclass(frozen=True)
@@ -102,12 +88,12 @@ class GiFewshot(Task[Problem, Prediction]):
 
     def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """Simple rules, the trunk of pairs by itself, and the worlds."""
-        said: dict[str, dict[str, Said | Design]] = {name: {} for name in (*_RULES, "ceiling", "pairs", *_WORLDS)}
+        said: dict[str, dict[str, Said | Design]] = {name: {} for name in (*_RULES, "ceiling", "pairs", *WORLDS)}
         for k, (split, train) in enumerate(problem.train.items()):
             for name, answer in rules(problem.whole, train):
-                said[name][split] = _unpromised(answer[~train])
-            said["ceiling"][split] = _unpromised(problem.whole.first[~train])
-            said["pairs"][split] = _unpromised(by_trunk(problem.whole, train)[~train])
+                said[name][split] = unpromised(answer[~train, None])
+            said["ceiling"][split] = unpromised(problem.whole.first[~train, None])
+            said["pairs"][split] = unpromised(by_trunk(problem.whole, train)[~train, None])
             for name, whole in _worlds(problem, train, portion(tell, split, k, len(problem.train))).items():
                 said[name][split] = whole
         for name, parts in said.items():
@@ -129,12 +115,13 @@ class GiFewshot(Task[Problem, Prediction]):
                     found[split, f"pairs_to_{mark:.3f}"] = tally(_NUMBER, number, [f"seed {problem.seed}"])
                 continue
             train = problem.train[split]
-            truth = problem.whole.second[~train]
+            first, second = (y[~train] for y in (problem.whole.first, problem.whole.second))
             units = problem.whole.duo[~train].astype(str)
-            found[split, "pearson"] = tally(_NUMBER, correlated(said.mean, truth), units)
-            found[split, "rmse"] = tally(METRICS["rmse"], (said.mean - truth) ** 2, units)
-            inside = np.where(np.isfinite(said.low), (truth >= said.low) & (truth <= said.high), np.nan)
-            found[split, "coverage90"] = tally(METRICS["coverage90"], inside, units)
+            mean = said.mean[:, 0]
+            found[split, "pearson"] = tally(_NUMBER, correlated(mean, second), units)
+            found[split, "rmse"] = tally(METRICS["rmse"], (mean - second) ** 2, units)
+            for name, truth in (("coverage90", second), ("coverage90_same_replicate", first)):
+                found[split, name] = tally(METRICS["coverage90"], said.hits(truth[:, None])[:, 0], units)
         return found
 
     def beside(self, pooled: Pooled, setting: Setting) -> Iterable[Row]:
@@ -164,15 +151,8 @@ def spec_of(whole: Map) -> WorldSpec:
 
 
 def paths_of(sets: Iterable[tuple[int, ...]], y: Float[np.ndarray, " n"]) -> Path:
-    """Each condition as a path: nothing read at its start, when its guides are given, and its growth in the end."""
-    none = np.zeros(0, np.float32)
-    return stack([
-        Path(
-            np.array([0.0, DAYS], np.float32), np.array([[np.nan], [v]], np.float32),
-            schedule([Entry(int(a), 1.0, 0.0, DAYS, True) for a in members]), none, np.asarray(0, np.int32),
-        )
-        for members, v in zip(sets, y, strict=True)
-    ])  # fmt: skip
+    """Each set of guides as a path, its growth read in the end."""
+    return conditions((dict.fromkeys(members, 1.0) for members in sets), y[:, None], DAYS)
 
 
 def learned(whole: Map, train: Bool[np.ndarray, " p"]) -> Path:
@@ -200,25 +180,8 @@ def _worlds(problem: Problem, train: Bool[np.ndarray, " p"], tell: Progress) -> 
         halves=False, progress=tell,
     )  # fmt: skip
     asked = paths_of(map(tuple, whole.pairs[~train].tolist()), np.full((~train).sum(), np.nan))
-    rows = np.arange((~train).sum())
-    when = np.full((len(rows), 1), DAYS, np.float32)
-    found: dict[str, Said] = {}
-    for name in _WORLDS:
-        if name != "world" and dict(fitted.race.rules_free) == fitted.race.weights():
-            found[name] = found["world"]
-            continue
-        world, trust = member(fitted, name)
-        queries = Queries(rows, np.zeros_like(rows), when)
-        draws = forecast(world, asked, queries, key=jax.random.key(problem.seed), draws=problem.draws)
-        said = as_forecast(spec, trust, draws, when, np.asarray)
-        found[name] = Said(said.mean[:, 0], said.low[:, 0], said.high[:, 0])
-    return found
+    return answers(fitted, WORLDS, asked, DAYS, seed=problem.seed, draws=problem.draws)
 
 
 def _designed(problem: Problem, order: Int[np.ndarray, " d"]) -> Prediction:
     return {"active": Design(reached(problem.whole, order, by_trunk))}
-
-
-def _unpromised(mean: Float[np.ndarray, " m"]) -> Said:
-    none = np.full_like(mean, np.nan)
-    return Said(mean, none, none)

@@ -6,6 +6,8 @@ rollout. It is a function of the set alone: the order in which its members are l
 
 from __future__ import annotations
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -96,7 +98,11 @@ def in_time(frame: SetFrame, time: Float[Array, ""]) -> Float[Array, " r"]:
 
 def courses(frame: SetFrame, paths: Path, n_actions: int) -> Course:
     """The course of every condition at each of its times (leading axes B, T)."""
+    return _courses(frame, jax.tree.map(jnp.asarray, paths), n_actions)
 
+
+@functools.partial(jax.jit, static_argnames="n_actions")
+def _courses(frame: SetFrame, paths: Path, n_actions: int) -> Course:
     def one(path: Path) -> Course:
         def body(carry: tuple[Course, Array], t: Array) -> tuple[tuple[Course, Array], Course]:
             course, t0 = carry
@@ -107,4 +113,4 @@ def courses(frame: SetFrame, paths: Path, n_actions: int) -> Course:
 
         return jax.lax.scan(body, (untouched(frame, path.traits), path.t[0]), path.t)[1]
 
-    return jax.jit(jax.vmap(one))(jax.tree.map(jnp.asarray, paths))
+    return jax.vmap(one)(paths)
