@@ -2,7 +2,8 @@
 
 223 guides of 112 genes in K562 cells, all 24,642 pairs of guides of different genes read in two replicates
 (doi:10.1126/science.aax4438). Learned from: all singles and 5, 10 or 25 % of the pairs of genes, replicate 1.
-Scored on all other pairs of genes, replicate 2, whose agreement with replicate 1 is the ceiling.
+Scored on all other pairs of genes, replicate 2, whose agreement with replicate 1 is the ceiling. Bands are promised
+from replicate 1 alone: `coverage90_same_replicate` tells what they cover there.
 
 Split `active`: how many pairs of genes the trunk of pairs needs to a correlation of .940 and .945, if they are read in
 a balanced design (next the two genes that were read least) or at random; between budgets of 300, 400 ... 800.
