@@ -15,7 +15,8 @@ from biowm.core.contrast import SHARE, Contrast, describe
 from biowm.core.futures import Futures
 from biowm.core.interval import Interval, Row
 from biowm.engine.trial import Trial
-from biowm.evaluate.reports.figures import verdict
+from biowm.evaluate.heldout_cells import GENES
+from biowm.evaluate.reports.cells import headline
 from biowm.plan.populations import Predicted
 from biowm.train.cells.part import CellPart
 from biowm.train.fitted import Fitted
@@ -48,12 +49,15 @@ def fit_summary(fitted: Fitted) -> list[Table | str]:
         if trust.level is not None
         else f"No 90 % promise: {trust.subjects} calibration subjects, at least nine are needed."
     )
-    lines: list[Table | str] = [f"{verdict(race.rows)}.", ranking(race)]
+    lines: list[Table | str] = [f"{headline(fitted)}.", ranking(race)]
     lines.append(
         f"In the blend the simple rules weigh {race.rules_weight:.2f}; `world:no-rules` is the same without them."
     )
     if fitted.rows:
-        lines.append(held_out(fitted.rows, ("world", "world:no-rules", race.best_rule, "persistence")))
+        shown = ("world", "world:no-rules", race.best_rule, "persistence")
+        lines.append(held_out([r for r in fitted.rows if r.split != GENES], shown))
+    if fitted.cells is not None and any(r.split == GENES for r in fitted.rows):
+        lines.append(genes_held_out(fitted.rows))
     return [*lines, promise]
 
 
@@ -85,6 +89,16 @@ def held_out(rows: Sequence[Row], names: Sequence[str], metric: str = "crps") ->
     table = Table(metric.upper(), *splits, title="Subjects that nothing was fitted on", title_justify="left")
     for name in dict.fromkeys(names):
         table.add_row(name, *(_cell(found.get((name, split))) for split in splits))
+    return table
+
+
+def genes_held_out(rows: Sequence[Row]) -> Table:
+    """Responses of genes, and populations, of held-out conditions."""
+    metrics = ("pearson_delta", "rmse_delta", "coverage90", "energy")
+    found = {(r.name, r.metric): r for r in rows if r.split == GENES}
+    table = Table("genes", *metrics, title="Conditions that nothing was fitted on", title_justify="left")
+    for name in dict.fromkeys(name for name, _ in found):
+        table.add_row(name, *(_cell(found.get((name, metric))) for metric in metrics))
     return table
 
 

@@ -26,6 +26,7 @@ from .metrics import Metric, given, interval, tally
 
 _MOST_CELLS, _CLOUD = 2000, 200
 _GIVEN = Metric(given)
+GENES = "genes"  # the split of rows on genes and populations
 
 
 def cell_rows(
@@ -59,8 +60,8 @@ def cell_rows(
         said = predict_means(fitted, *asked, key, world) - start
         true = truth - from_
         r = np.array([_correlation(a, b) for a, b in zip(said, true, strict=True)])
-        rows.append(row(name, role, "genes", "pearson_delta", _over(r, where)))
-        rows.append(row(name, role, "genes", "rmse_delta", _over(np.sqrt(((said - true) ** 2).mean(1)), where)))
+        rows.append(row(name, role, GENES, "pearson_delta", _over(r, where)))
+        rows.append(row(name, role, GENES, "rmse_delta", _over(np.sqrt(((said - true) ** 2).mean(1)), where)))
         progress(0.8 * (i + 1) / len(worlds))
     rows.append(_covered(fitted, asked, truth, key, where))
     rows += _populations(fitted, screen, where, key, seed)
@@ -77,7 +78,7 @@ def _covered(
     draws = predict_responses(genes.world, *asked, key)[:, :, None]
     _, low, high = band(genes.calibration, genes.spec, draws, asked[2][:, None], "pointwise")
     inside = ((truth >= low[:, 0]) & (truth <= high[:, 0])).mean(1)
-    return row("world", "ours", "genes", "coverage90", _over(inside, where))
+    return row("world", "ours", GENES, "coverage90", _over(inside, where))
 
 
 def _populations(fitted: Fitted, screen: Screen, where: Int[np.ndarray, " t"], key: jax.Array, seed: int) -> list[Row]:
@@ -101,7 +102,7 @@ def _populations(fitted: Fitted, screen: Screen, where: Int[np.ndarray, " t"], k
         for name, cloud in (("world", made[i]), ("no change", base), ("mean shift", shifted)):
             found[name].append(float(energy_distance(cloud.astype(np.float64), true)))
     roles: dict[str, Role] = {"world": "ours", "no change": "baseline", "mean shift": "baseline"}
-    return [row(n, roles[n], "genes", "energy", _over(np.array(v), where)) for n, v in found.items()]
+    return [row(n, roles[n], GENES, "energy", _over(np.array(v), where)) for n, v in found.items()]
 
 
 def read_of(x: Float[np.ndarray, "c n g"], screen: Screen) -> Float[np.ndarray, "c n g"]:

@@ -83,7 +83,7 @@ def fit_answers(
     horizons: Horizons,
     *,
     seed: int = 0,
-    units: Sequence[str] | None = None,
+    units: Sequence[str | Sequence[str]] | None = None,
     known: Sequence[int] = (),
     mechanism: Declared | None = None,
     candidates: Sequence[Candidate] | None = None,

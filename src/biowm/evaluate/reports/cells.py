@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from biowm.train.cells.part import CellPart
+from biowm.train.cells.part import NO_SIGNAL, CellPart
+from biowm.train.fitted import Fitted
 
 from .html import Section
+from .standings import verdict
 from .style import BLUE, FAINT, new_figure, styled, to_svg
+
+
+def headline(fitted: Fitted) -> str:
+    """One sentence on a fit: who won the race; of cells without signal, that nobody did."""
+    cells = fitted.cells
+    if cells is not None and cells.verdict.startswith(NO_SIGNAL):
+        return f"{cells.verdict[0].upper()}{cells.verdict[1:]}: nobody is ahead, whatever the race says"
+    return verdict(fitted.race.rows) + (f". {cells.verdict}" if cells is not None else "")
 
 
 def cells_section(cells: CellPart) -> Section:

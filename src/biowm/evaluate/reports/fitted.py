@@ -14,9 +14,9 @@ from biowm.models.trunks.mechanism_found import equations_in, estimates
 from biowm.train.fitted import Fitted
 
 from ..predictive_check import PredictiveCheck
-from .cells import cells_section
+from .cells import cells_section, headline
 from .checks import checks_figure, told
-from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory, verdict
+from .figures import Scene, comparison, coverage, ranking, to_svg, trajectory
 from .html import Cell, Section, Table, by_horizon, page
 from .stage import printed
 from .style import number
@@ -60,7 +60,7 @@ def fit_report(fitted: Fitted, examples: Sequence[Example], checks: Sequence[Pre
         _support(fitted),
         *_numbers(fitted),
     ]
-    return page(f"{fitted.spec.name}: fitted world", verdict(race.rows), sections, fitted.record)
+    return page(f"{fitted.spec.name}: fitted world", headline(fitted), sections, fitted.record)
 
 
 def _numbers(fitted: Fitted) -> list[Section]:
