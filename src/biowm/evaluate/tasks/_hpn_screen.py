@@ -89,7 +89,7 @@ def read(folder: File) -> Screen:
 
 def _where(fields: list[str], file: File, line: int) -> tuple[int, int, int]:
     """Numbers of the arm, ligand and time of a line."""
-    known = (list(ARMS.values()), list(STIMULI), [str(m) for m in MINUTES])
+    known: tuple[list[str], ...] = (list(ARMS.values()), list(STIMULI), [str(m) for m in MINUTES])
     found = []
     for column, text, among in zip(("Inhibitor", "Stimulus", "Timepoint"), fields[1:4], known, strict=True):
         if text not in among:
