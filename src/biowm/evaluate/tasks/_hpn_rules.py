@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from ._hpn_screen import NAMES, STIMULI, Screen, Wells
 
 SPLITS = ("A", "A-strict", "A2", "C", "B")
-_AKT = (NAMES.index("AKTi"), NAMES.index("AKTi+MEKi"))
+AKT = (NAMES.index("AKTi"), NAMES.index("AKTi+MEKi"))
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def folds(screen: Screen, split: str, quick: bool) -> Iterator[Fold]:
             yield Fold(split, np.array(asked), hidden, True)
     else:
         for arm in range(len(NAMES) - 1, len(NAMES)) if quick else range(1, len(NAMES)):
-            out = _AKT if split == "A-strict" and arm in _AKT else (arm,)
+            out = AKT if split == "A-strict" and arm in AKT else (arm,)
             asked = [(c, a, s) for c, a in arms if a == arm for s in range(len(STIMULI))]
             yield _fold(split, asked, {(c, a) for c, a in arms if a in out}, split == "C")
 

@@ -45,7 +45,7 @@ from biowm.train.horizons import Horizons
 from ..metrics import METRICS, Metric, Tally, difference, given, tally
 from ..task import Answer, Pooled, Setting, Task
 from ._fits import member
-from ._hpn_rules import SPLITS, Fold, folds, rules
+from ._hpn_rules import AKT, SPLITS, Fold, folds, rules
 from ._hpn_screen import CELLS, LEAD, MINUTES, NAMES, STIMULI, Screen, Wells, asked_of, read, spec_of, wells_of
 
 _WORLDS = ("world", "world:no-rules")
@@ -184,15 +184,18 @@ def _plain(mean: Float[np.ndarray, "m 7 d"]) -> Said:
 def _fitted(problem: Problem, fold: Fold, wells: Wells, learned: Int[np.ndarray, " n"], tell: Progress) -> Fitted:
     """The world that has learned from some paths, raced on what it has not seen as it is asked about it.
 
-    A unit of the race is an inhibitor, one in one line (A2, or where one inhibitor is left), or one course (B).
+    A unit of the race is an inhibitor in all lines (A, C), one in one line (A2), or one course (B). Where two
+    inhibitors that have nothing in common are not left, it is a line: the two arms with the AKT inhibitor foretell each
+    other, which says nothing about an unseen one.
     """
     spec = spec_of(problem.screen)
     cell, arm, ligand = (leaf[learned] for leaf in (wells.cell, wells.arm, wells.ligand))
     known = np.flatnonzero((arm == 0) | wells.before[learned])
-    alone = len(set(np.delete(arm, known).tolist())) == 1
-    units = [NAMES[a] for a in arm]
-    if alone or fold.split in ("A2", "B"):
-        units = [f"{unit} {CELLS[c]}" for unit, c in zip(units, cell, strict=True)]
+    left = set(np.delete(arm, known).tolist())
+    if fold.split in ("A2", "B"):
+        units = [f"{NAMES[a]} {CELLS[c]}" for a, c in zip(arm, cell, strict=True)]
+    else:
+        units = [CELLS[c] for c in cell] if len(left) == 1 or left <= set(AKT) else [NAMES[a] for a in arm]
     if fold.split == "B":
         units = [f"{unit} {STIMULI[s]}" for unit, s in zip(units, ligand, strict=True)]
     leads = tuple(LEAD + m for m in MINUTES if m or not fold.apart)
