@@ -45,7 +45,8 @@ class ActionCard:
 
     A set-member is held as a rate is, in `unit` (a concentration, or nothing: there or not). What is held together
     makes a set: its response has no order, and members never seen together, or at all, are still asked about. `effect`
-    is what it does to its `target`: up, down, knock-out.
+    is what it does to its `target`: up, down, knock-out. `known` are numbers that are known of it beforehand (gene
+    sets, a fingerprint; all cards of a world have as many): members with like numbers are expected to act alike.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ActionCard:
     target: str | None = None
     evidence: str | None = None
     effect: str | None = None
+    known: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,10 @@ class WorldSpec:
             units.parse(item.unit)
         units.parse(self.clock)
         chains(self.channels)
+        if len({len(a.known) for a in self.actions}) > 1:
+            raise ValueError(
+                f"world {self.name!r}: found actions of which different numbers are known, expected as many"
+            )
         for c in self.channels:
             if c.link == "ordinal" and (c.low is None or c.high is None or c.resolution <= 0):
                 raise ValueError(
@@ -179,7 +185,7 @@ def spec_from_json(data: dict) -> WorldSpec:
         name=data["name"],
         clock=data["clock"],
         channels=tuple(Channel(**c) for c in data["channels"]),
-        actions=tuple(ActionCard(**a) for a in data["actions"]),
+        actions=tuple(ActionCard(**{**a, "known": tuple(a.get("known", ()))}) for a in data["actions"]),
         traits=tuple(Trait(**{**t, "levels": tuple(t["levels"])}) for t in data["traits"]),
         regime=data["regime"],
     )

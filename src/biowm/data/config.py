@@ -14,6 +14,7 @@ from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec, chains
 from .codes import Window
 from .columns import Action, Columns, Constant, Covariate, Measured, Text, Time
 from .keys import Keys, closest, read_yaml, refuse
+from .side import Side
 
 _LATER = {"control", "context", "layer"}
 
@@ -129,6 +130,7 @@ class StudyConfig(Keys):
     use: Use = Use()
     window: Window | None = None
     labels: str | None = None
+    side: Side | None = None
     duplicates: Literal["replicate", "mean"] | None = None
     empty: Literal["refuse", "drop"] = "refuse"
 

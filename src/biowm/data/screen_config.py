@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from .columns import Clock, Text, Unit
 from .config import Assignment, LimitText, Shares, Use
 from .keys import Keys, read_yaml, refuse
+from .side import Side
 
 BATCH = "batch"  # in `context`: how cells were read together, which no dynamics may use
 
@@ -107,6 +108,7 @@ class _Described(Keys):
     split: CloudShares = CloudShares()
     assignment: Assignment = Assignment()
     limits: tuple[LimitText, ...] = ()
+    side: Side | None = None
     use: Use = Use()
 
 

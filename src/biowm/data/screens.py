@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from biowm.core.record import digest
 from biowm.core.spec import Channel, WorldSpec
 
-from . import screen_check, screen_config, screen_file, screen_groups
+from . import screen_check, screen_config, screen_file, screen_groups, side
 from .cell_matrix import Cells
 from .locate import locate
 from .screen_config import Filled, ScreenConfig
@@ -80,18 +80,18 @@ def load_screen(
     """
     if screen_file.is_anndata(source):
         asked = screen_config.parse({"regime": "cloud", **(config or {}), "table": screen_file.MEMORY}, "config")
-        return from_source(asked, screen_file.open_source(source, asked.layer.name))
+        return from_source(asked, screen_file.open_source(source, asked.layer.name), Path.cwd(), data, "config")
     file = Path(str(source))
     if config is not None:
         asked, base, name = screen_config.parse({**config, "table": str(file)}, "config"), Path.cwd(), "config"
     else:
         asked, base, name = screen_config.read(file), file.parent, str(file)
     table = locate(asked.table, base, data, name)[0]
-    return from_source(asked, screen_file.open_source(table, asked.layer.name))
+    return from_source(asked, screen_file.open_source(table, asked.layer.name), base, data, name)
 
 
-def from_source(config: ScreenConfig, source: Source) -> Screen:
-    """A screen from an opened table and its description."""
+def from_source(config: ScreenConfig, source: Source, base: Path, data: str | Path | None, name: object) -> Screen:
+    """A screen from an opened table and its description; a side table is looked for from `base` and in `data`."""
     repairs: list[Repair] = []
     full = filled(config, source.annotations.obs, source.annotations.var, source.file, repairs.append)
     groups = screen_groups.read(full, source, repairs.append)
@@ -101,14 +101,15 @@ def from_source(config: ScreenConfig, source: Source) -> Screen:
     genes = read_genes(full, source, seen)
     channels = tuple(Channel(names[j], UNIT, "real", 0.0) for j in genes)
     obs = source.annotations.obs.iloc[groups.rows]
-    spec = WorldSpec(full.study, groups.clock, channels, groups.actions, groups.traits, regime="cloud")
+    cards, said = side.described(full.side, groups.actions, base, data, name, repairs.append, more=True)
+    spec = WorldSpec(full.study, groups.clock, channels, cards, groups.traits, regime="cloud")
     return Screen(
         config=full,
         spec=spec,
         conditions=groups.conditions,
         members=groups.members,
         labels=groups.labels,
-        dose=groups.dose,
+        dose=np.pad(groups.dose, ((0, 0), (0, len(cards) - groups.dose.shape[1]))),
         traits=groups.trait,
         hours=groups.hours,
         control=groups.control,
@@ -120,6 +121,6 @@ def from_source(config: ScreenConfig, source: Source) -> Screen:
         sparsity=seen.sparsity,
         notes=Annotations(obs, source.annotations.var, source.annotations.uns),
         repairs=tuple(repairs),
-        sha256=digest([source.sha256, full.model_dump(mode="json")]),
+        sha256=digest([source.sha256, *([said] if said else []), full.model_dump(mode="json")]),
         given_split=groups.given_split,
     )

@@ -14,7 +14,7 @@ from biowm.core.path import Path
 from biowm.core.record import digest
 from biowm.core.spec import WorldSpec
 
-from . import cells, doses, events, meds, meds_folder, meds_keys, nonmem, nonmem_records, subjects, tables, values
+from . import cells, doses, events, meds, meds_folder, meds_keys, nonmem, nonmem_records, side, subjects, tables, values
 from . import config as configs
 from .config import LimitText, StudyConfig
 from .faults import fault
@@ -121,10 +121,11 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
     plans = doses.schedules(doses.joined(given), starts, study.assignment.kind == "randomised")
     traits, levels = subjects.traits(table, study, who)
     paths = assemble(rows.readings, table, study, starts, plans, traits, subjects.ends(table, study, who))
-    spacing = _spacing(paths)
+    spacing, spec = _spacing(paths), configs.spec(study, levels)
+    cards, said = side.described(study.side, spec.actions, base, data, name, table.repairs.append)
     return Study(
         config=study,
-        spec=configs.spec(study, levels),
+        spec=replace(spec, actions=cards),
         subjects=who.names,
         paths=paths,
         starts=tuple(starts.tolist()),
@@ -133,7 +134,7 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
         spacing=spacing,
         limits=study.limits,
         repairs=(*table.repairs, *(other.repairs if other is not None else ())),
-        sha256=digest([content, study.model_dump(mode="json")]),
+        sha256=digest([content, *([said] if said else []), study.model_dump(mode="json")]),
         given_split=subjects.given_split(table, study, who),
     )
 
@@ -152,6 +153,8 @@ def _of_folder(
         raise fault("a file", "a MEDS folder: data/ with shards and metadata/", file=root)
     if study.format not in (None, "meds"):
         raise fault("a MEDS folder", f"a file (format: {study.format})", file=root)
+    if study.side is not None:
+        raise fault("side information beside a MEDS folder", "a study without the key side", file=name)
     study = study.model_copy(update={"format": "meds"})
     meds_keys.agree(study, name)
     folder = meds_folder.open_folder(root)

@@ -113,7 +113,11 @@ def _doses(spec: WorldSpec, seen: Envelope, plan: Sequence[Entry]) -> list[tuple
         doses = [e.dose for e in plan if e.card == a and e.dose != 0]
         if not doses:
             continue
-        if seen.given[a] == 0:
+        if seen.given[a] == 0 and any(seen.given[b] > 0 and other.known for b, other in enumerate(spec.actions)):
+            found.append(
+                ("edge", f"{card.name} was never given in training: answered by what is known of it beforehand")
+            )
+        elif seen.given[a] == 0:
             found.append(("outside", f"{card.name} was never given in training"))
         elif max(doses) > seen.dose_top[a] * _EDGE:
             ratio = max(doses) / seen.dose_top[a]

@@ -81,6 +81,7 @@ def fit_sets(
 ) -> SetTrunk:
     """Fit the hierarchical additive trunk to stacked training conditions (single precision kept by scaling)."""
     read = readings_of(spec, frame, paths)
+    side = side_of(spec) if side is None else side
     base, groups = np.zeros_like(read.control), config.groups
     if np.isfinite(read.control).all():
         base, groups = read.control, tuple(g for g in groups if g != "base")
@@ -107,6 +108,12 @@ def fit_sets(
     return SetTrunk(
         spec, frame.spacing, kept, frame, design, *(jnp.asarray(a, jnp.float32) for a in arrays)
     )  # fmt: skip
+
+
+def side_of(spec: WorldSpec) -> Float[np.ndarray, "a e"] | None:
+    """What is known of the members beforehand; None where nothing is."""
+    known = np.array([card.known for card in spec.actions], float).reshape(len(spec.actions), -1)
+    return known if known.shape[1] else None
 
 
 class _Sums(NamedTuple):
