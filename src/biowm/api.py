@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import pandas as pd
 from biowm.adapters import plain_errors
 from biowm.core import units
 from biowm.core.endpoint import Endpoint
-from biowm.core.errors import Abstention, BadInput, place
+from biowm.core.errors import Abstention, BadInput
 from biowm.core.futures import Futures
 from biowm.core.mechanism import Mechanism
 from biowm.core.mechanism_units import Declared
@@ -42,15 +41,16 @@ from biowm.evaluate.heldout import HeldOut, exam_of, held_out
 from biowm.evaluate.simulated import check_same_truth, exam_of_world
 from biowm.evaluate.task import Setting
 from biowm.plan.conditions import Sets
-from biowm.plan.goals import Limit, parse_goal, parse_limit
+from biowm.plan.goals import parse_goal, parse_limit
 from biowm.plan.information import DISCOUNT
 from biowm.plan.plans import Ground, plan_crossfit
 from biowm.plan.plates import plates as plate_map
 from biowm.plan.populations import Predicted, predict_conditions
 from biowm.plan.predictions import predictions
+from biowm.plan.promise import check_promise
 from biowm.plan.proposal import By, Proposal
 from biowm.plan.propose import propose as next_sets
-from biowm.plan.question import Question, Table, aligned, check_same_world, horizon_of, inputs_of, question
+from biowm.plan.question import Question, Table, ahead_of, aligned, check_same_world, horizon_of, inputs_of, question
 from biowm.plan.result import Plan
 from biowm.plan.whatif import Others, what_if
 from biowm.safety.support import judge
@@ -153,20 +153,11 @@ def simulate(
         do=do,
         against=against,
         others=others,
-        horizon=_horizon(fitted, horizon),
+        horizon=ahead_of(fitted, horizon),
         draws=draws,
         seed=seed,
         progress=lambda share: progress("futures", share),
     )
-
-
-def _horizon(fitted: Fitted, horizon: str | float | None) -> float:
-    """How far ahead; what is asked from the start is asked to the end of what was read, unless it is said."""
-    if horizon is not None:
-        return horizon_of(fitted.spec, horizon)
-    if fitted.horizons.origins != "start":
-        raise BadInput(f'--horizon: found nothing, expected how far ahead, such as "90 {fitted.spec.clock}"')
-    return fitted.horizons.values[-1]
 
 
 def predict(
@@ -245,7 +236,7 @@ def plan(
     aim = parse_goal(goal, spec)
     wanted = [parse_limit(text, spec) for text in limits]
     for limit in (*aim.limits, *wanted):
-        _check_promise(fitted, limit)
+        check_promise(fitted, limit)
     cohort = None
     if fitted.cohort is not None:
         cohort = take(fitted.cohort.paths, fitted.cohort.known)
@@ -385,17 +376,6 @@ def _exam_of_any(
     if isinstance(model, Endpoint):
         raise BadInput(f"{model.spec.name} has no transition and no subjects of its own: give a study")
     return exam_of_world(model, seed=seed, progress=progress)
-
-
-def _check_promise(fitted: Fitted, limit: Limit) -> None:
-    """Refuse a probability that the calibration subjects are too few to promise."""
-    subjects = fitted.calibration.subjects
-    if limit.level < 1 and (subjects + 1) * (1 - limit.level) < 1 - 1e-9:
-        need = math.ceil(1 / (1 - limit.level) - 1e-9) - 1
-        expected = f"at least {need} to promise a probability of {limit.level:g}"
-        raise BadInput(
-            place(column=f"--limit {limit.text!r}", found=f"{subjects} calibration subjects", expected=expected)
-        )
 
 
 def bench(

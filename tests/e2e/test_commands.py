@@ -46,7 +46,7 @@ def test_data_check_says_how_a_study_was_understood(study: Path):
         (("data", "get", "nothing"), ("nothing", "ias")),
         (("bench", "run", "nothing", "--json", "-"), ("nothing", "ias")),
         (("bench", "run", "ias", "--quick", "--full", "--json", "-"), ("--quick", "--full")),
-        (("simulate", "run", "--json"), ("--horizon",)),
+        (("simulate", "run", "--json"), ("world.json",)),
         (("fit", "--sed", "1"), ("--sed", "--seed")),
         (("forecast",), ("forecast",)),
     ],

@@ -155,6 +155,10 @@ def test_horizons_that_are_none(simulate: Ask, horizon: str):
     simulate("--subject", "s03", horizon=horizon).refused("--horizon")
 
 
+def test_how_far_has_to_be_said_of_histories(artefact: Path):
+    biowm("simulate", artefact, "--subject", "s03", "--json").refused("--horizon", "found nothing", 'such as "90 d"')
+
+
 def test_a_history_of_several_subjects_asks_which(simulate: Ask, tmp_path: Path):
     write_table(tmp_path / "two.csv", cohort(seed=9, subjects=2))
     simulate("--history", tmp_path / "two.csv").refused("two.csv", "2 subjects", "s00", "--subject")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from biowm.core.errors import BadInput, place
 from biowm.core.interval import Interval
 from biowm.core.schedule import Schedule
 from biowm.core.world import Belief, World
+from biowm.train.fitted import Fitted
 
 from .course import value
-from .goals import margin
+from .goals import Limit, margin
 from .problem import Problem, follow
 
 
@@ -79,3 +82,14 @@ def disagreement(a: Float[np.ndarray, "n t d"], b: Float[np.ndarray, "n t d"], c
     half = np.mean([np.diff(np.quantile(side, [0.1, 0.9], axis=0), axis=0)[0] / 2 for side in (a, b)], axis=0)
     least = 1e-6 * (np.abs(a).max((0, 1)) + np.abs(b).max((0, 1))) + 1e-12  # models without any spread
     return float((gap.mean(0) / (half.mean(0) + least)).max())
+
+
+def check_promise(fitted: Fitted, limit: Limit) -> None:
+    """Refuse a probability that the calibration subjects are too few to promise."""
+    subjects = fitted.calibration.subjects
+    if limit.level < 1 and (subjects + 1) * (1 - limit.level) < 1 - 1e-9:
+        need = math.ceil(1 / (1 - limit.level) - 1e-9) - 1
+        expected = f"at least {need} to promise a probability of {limit.level:g}"
+        raise BadInput(
+            place(column=f"--limit {limit.text!r}", found=f"{subjects} calibration subjects", expected=expected)
+        )

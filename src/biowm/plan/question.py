@@ -117,6 +117,19 @@ def horizon_of(spec: WorldSpec, horizon: str | float) -> float:
     return ahead
 
 
+def ahead_of(fitted: Fitted, horizon: str | float | None) -> float:
+    """How far ahead; what is asked from the start is asked to the end of what was read, unless it is said.
+
+    Raises: BadInput where nothing is said of a world that is asked from readings.
+    """
+    if horizon is not None:
+        return horizon_of(fitted.spec, horizon)
+    if fitted.horizons.origins != "start":
+        expected = f'how far ahead, such as "90 {fitted.spec.clock}"'
+        raise BadInput(place(column="--horizon", found="nothing", expected=expected))
+    return fitted.horizons.values[-1]
+
+
 def _moment(start: float | str, first: float, clock: str) -> float:
     """`start` on the path's own clock (0 at the first row)."""
     if isinstance(start, str):

@@ -163,7 +163,7 @@ def resealed(folder: Path, **changes: object) -> None:
 
 def test_another_format_is_refused(copy: Path):
     resealed(copy, format=99)
-    with pytest.raises(BadInput, match=r"world\.json: found 'format 99', expected format 5"):
+    with pytest.raises(BadInput, match=r"world\.json: found 'format 99', expected format 6"):
         load_fitted(copy)
 
 
