@@ -156,7 +156,7 @@ def test_horizons_that_are_none(simulate: Ask, horizon: str):
 
 
 def test_how_far_has_to_be_said_of_histories(artefact: Path):
-    biowm("simulate", artefact, "--subject", "s03", "--json").refused("--horizon", "found nothing", 'such as "90 d"')
+    biowm("simulate", artefact, "--subject", "s03", "--json").refused("--horizon", "nothing", 'such as "90 d"')
 
 
 def test_a_history_of_several_subjects_asks_which(simulate: Ask, tmp_path: Path):
