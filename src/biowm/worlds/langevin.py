@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from biowm.core.elimination import root, solved
 from biowm.core.mechanism import runge_kutta
 from biowm.core.world import Belief, Moment, Observation, State
 
@@ -122,8 +123,7 @@ class Langevin(Open):
     def draw(self, belief: LangevinBelief, *, key: PRNGKeyArray) -> LangevinState:
         who, luck = jax.random.split(key)
         k = jax.random.categorical(who, belief.weight)
-        size, axes = jnp.linalg.eigh(belief.cov[k])
-        away = axes @ (jnp.sqrt(jnp.maximum(size, 0.0)) * jax.random.normal(luck, size.shape))
+        away = root(belief.cov[k]) @ jax.random.normal(luck, belief.mean[k].shape)
         return LangevinState(belief.t, belief.line[k], belief.own[k], self.within(belief.mean[k] + away))
 
     def step(
@@ -209,11 +209,11 @@ class Langevin(Open):
             seen = jnp.where(mask[None], cov, 0.0)  # columns of what was read
             doubt = jnp.where(mask[:, None], seen, 0.0) + jnp.diag(jnp.where(mask, noise, 1.0))
             off = jnp.where(mask, reading - mean, 0.0)
-            solved = jnp.linalg.solve(doubt, jnp.column_stack([seen.T, off]))
-            gain = solved[:, :-1].T
+            ways, log = solved(doubt, jnp.column_stack([seen.T, off]))
+            gain = ways[:, :-1].T
             keep = jnp.eye(len(mean)) - gain  # Joseph's form: the covariance stays one
             after = keep @ cov @ keep.T + (gain * jnp.where(mask, noise, 0.0)[None]) @ gain.T
-            likely = -0.5 * (off @ solved[:, -1] + jnp.linalg.slogdet(doubt)[1])
+            likely = -0.5 * (off @ ways[:, -1] + log)
             return self.within(mean + gain @ off), 0.5 * (after + after.T), likely
 
         return jax.vmap(one)(belief.mean, belief.cov)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from biowm.core.elimination import solved
 from biowm.core.path import Path
 from biowm.core.registry import register
 from biowm.core.spec import WorldSpec
@@ -100,7 +101,7 @@ class SetTrunk(SetWorld):
             rows, ours = belief.rows * there, belief.own * there
             half = rows @ root
             spread = half @ half.T + (ours * own_var[None, :]) @ ours.T + jnp.diag(jnp.where(mask, noise, 1.0))
-            pushed = _solved(spread, miss)
+            pushed = solved(spread, miss[:, None])[0][:, 0]
             return root @ (half.T @ pushed), own_var * (ours.T @ pushed)
 
         more, ours = jax.vmap(pull, in_axes=(0, 1, 0, 1, 1), out_axes=1)(
@@ -133,15 +134,3 @@ class SetTrunk(SetWorld):
         half = np.einsum("nhp,dpq->dnhq", psi, root, optimize=True)
         departs = np.einsum("hr,rd,gr->dhg", own, own_var, own) + noise[:, None, None] * np.eye(at.shape[1])
         return Known(base + psi @ mean, half, np.zeros(half.shape[:3]), departs)
-
-
-def _solved(matrix: Float[Array, "h h"], right: Float[Array, " h"]) -> Float[Array, " h"]:
-    """The solution of a small positive definite system by elimination: no factorisation inside a rollout."""
-
-    def eliminate(k: Array, table: Float[Array, "h w"]) -> Float[Array, "h w"]:
-        pivot = table[k] / table[k, k]
-        cleared = table - table[:, k][:, None] * pivot[None, :]
-        return cleared.at[k].set(pivot)
-
-    table = jnp.concatenate([matrix, right[:, None]], axis=1)
-    return jax.lax.fori_loop(0, matrix.shape[0], eliminate, table)[:, -1]
