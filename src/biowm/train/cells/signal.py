@@ -25,11 +25,11 @@ _SHRINK = 20.0  # control cells of a batch at which half of its offset is believ
 class Signal:
     """Orthonormal `directions` [gene, k] of responses, and how many of them two halves agree on (0: none; one is kept).
 
-    All directions are kept where any is agreed on: what is weak in each may be strong in all of them.
-    `agreement` is the correlation of the halves along each direction that was tested, `p` its permutation test.
-    `gain` is how much closer one half of a condition's cells is to the other than the mean of the other conditions of
-    the context is: log of the ratio of squared distances, over conditions (below 0: a repeated experiment of this size
-    says less of a condition than the others do).
+    All directions are kept where a replicate says more than the other conditions do: what is weak in each may be strong
+    in all of them. Elsewhere only as many as are agreed on. `agreement` is the correlation of the halves along each
+    direction that was tested, `p` its permutation test. `gain` is how much closer one half of a condition's cells is to
+    the other than the mean of the other conditions of the context is: log of the ratio of squared distances, over
+    conditions (below 0: a repeated experiment of this size says less of a condition than the others do).
     """
 
     directions: Float[np.ndarray, "g k"]
@@ -121,7 +121,14 @@ def find_signal(
             break
     reproducible = count + common
     gain = _gain(means(sums, offset, (0, 1))[rows], means(sums, offset, (2, 3))[rows], place)
-    return Signal(directions[:, : MOST if reproducible else 1], reproducible, tuple(agreement), tuple(p), gain)
+    clear = gain.low > 0 or gain.n == 0  # of a lone condition there are no others
+    return Signal(
+        directions[:, : MOST if reproducible and clear else max(1, min(reproducible, MOST))],
+        reproducible,
+        tuple(agreement),
+        tuple(p),
+        gain,
+    )
 
 
 def _gain(first: np.ndarray, second: np.ndarray, place: np.ndarray) -> Interval:
