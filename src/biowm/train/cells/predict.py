@@ -75,7 +75,10 @@ def _moved(
     cells: CellPart, population: int, wanted: Float[np.ndarray, " g"], dose: Float[np.ndarray, " a"], count: int,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "n g"]:  # fmt: skip
-    """Cells of a population as they would be read in one of this mean, by what is added to it."""
+    """Cells of a population as they would be read in one of this mean, by what is added to it.
+
+    Where more are asked for than there are, cells come again with a reading of their own: never twice the same.
+    """
     pool = cells.pool
     base = np.flatnonzero(np.asarray(pool.of) == population)
     rows = np.concatenate([rng.permutation(base)[:count], rng.choice(base, max(count - len(base), 0))])
@@ -83,15 +86,18 @@ def _moved(
     escape = float(cells.escape.share(jnp.asarray(np.where(given != 0, 0.0, dose), jnp.float32)))
     answers = rng.random(count) >= escape
     taken = jnp.asarray(rows)
-    x, size = np.asarray(pool.x[taken]), np.asarray(pool.size[taken])[:, None]
+    size = np.asarray(pool.size[taken])[:, None]
+    mean = np.asarray(jax.vmap(cells.decoder.mean)(pool.z[taken], pool.size[taken], pool.batch[taken]))
+    spread = np.exp(np.asarray(cells.decoder.spread))
+    again = mean[len(base) :]
+    fresh = rng.poisson(rng.gamma(spread, again / spread)) if cells.counted else rng.normal(again, spread)
+    x = np.concatenate([np.asarray(pool.x)[rows[: len(base)]], fresh.astype(np.float32)])
     read = np.log1p(x * size) if cells.counted else x
     # The mean is asked of these very cells, in their batches: what the sample has of its own is not the population's.
     wanted = wanted + np.asarray(cells.encoder.offset)[np.asarray(pool.batch[taken])].mean(0)
     target = (wanted * count - read[~answers].sum(0)) / max(answers.sum(), 1)
     if not cells.counted:
         return read + np.where(answers[:, None], target - read[answers].mean(0), 0.0).astype(np.float32)
-    mean = np.asarray(jax.vmap(cells.decoder.mean)(pool.z[taken], pool.size[taken], pool.batch[taken]))
-    spread = np.exp(np.asarray(cells.decoder.spread))
     moved = x.copy()
     if answers.any():
         ours = x[answers], mean[answers], spread
