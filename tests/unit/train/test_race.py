@@ -173,10 +173,10 @@ def test_the_contest_hands_on_the_units_of_the_split():
     """Twelve subjects, each a unit or in one of three litters: so many rows has the sheet."""
     paths, horizons = take(tiny_cohort(24, 8), np.arange(12)), Horizons("clock", (1.0, 4.0), "d")
     everyone = material(SPEC, paths, 1.0, 4.0)
-    litters = tuple("cab"[i % 3] for i in range(12))
+    litters = tuple(("cab"[i % 3],) for i in range(12))
     alone, together = (
         hold_out(Job(SPEC, paths, units, horizons, 1.0, 0), few("persistence"), everyone, Stages(None, ""), _quiet)
-        for units in (tuple(f"s{i}" for i in range(12)), litters)
+        for units in (tuple((f"s{i}",) for i in range(12)), litters)
     )
     assert alone.sheet.to_truth.shape == (12, 1)
     assert together.sheet.to_truth.shape == (3, 1)
