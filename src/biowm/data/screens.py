@@ -61,6 +61,12 @@ class Screen:
     given_split: tuple[str, ...] = ()
 
     @property
+    def contexts(self) -> tuple[Float[np.ndarray, "k s"], Int[np.ndarray, " c"]]:
+        """The traits of every context that there is, and which of them each condition is in."""
+        traits, of = np.unique(np.nan_to_num(self.traits), axis=0, return_inverse=True)
+        return traits, of.reshape(-1)
+
+    @property
     def genes(self) -> tuple[str, ...]:
         """The names of the genes, in the order of the channels."""
         return tuple(channel.name for channel in self.spec.channels)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from biowm.core.errors import BadInput
 from biowm.core.path import Path
 from biowm.core.schedule import entries
 
+from .config import Shares
 from .study import Study
 
 
@@ -38,27 +39,32 @@ def units(study: Study) -> tuple[str, ...]:
 
 
 def split(study: Study, seed: int) -> Split:
-    """The study's own split where its table has one, else shares of the units drawn from `seed`.
+    """The study's own split where its table has one, else shares of the units drawn from `seed` (`drawn`).
 
-    A subject of several units is in the test where any of them is, and of no unit, in the training. Raises BadInput
-    where nothing would be left to train on.
+    Raises BadInput where nothing would be left to train on.
     """
     if study.given_split:
         parts = {part: _where(np.array(study.given_split) == part) for part in ("train", "calibrate", "test")}
     else:
-        mine = belongs(study)
-        names = sorted({name for several in mine for name in several})
-        order = np.random.default_rng(seed).permutation(len(names))
-        share = study.config.split
-        n_test = round(share.test * len(names))
-        n_calibrate = round(share.calibrate * len(names))
-        drawn = {names[u]: "test" if k < n_test else "calibrate" for k, u in enumerate(order[: n_test + n_calibrate])}
-        found = [{drawn.get(name, "train") for name in several} for several in mine]
-        label = np.array([next((p for p in ("test", "calibrate") if p in some), "train") for some in found])
+        label = drawn(belongs(study), study.config.split, seed)
         parts = {name: _where(label == name) for name in ("train", "calibrate", "test")}
     if not parts["train"]:
         raise BadInput(f"study {study.config.study}: no subject is left to train on; expected at least one (key split)")
     return Split(**parts)
+
+
+def drawn(mine: Sequence[tuple[str, ...]], share: Shares, seed: int) -> Shaped[np.ndarray, " n"]:
+    """The part (train, calibrate or test) of each subject, by shares of the units that are drawn from `seed`.
+
+    A subject of several units is in the test where any of them is, and of no unit, in the training.
+    """
+    names = sorted({name for several in mine for name in several})
+    order = np.random.default_rng(seed).permutation(len(names))
+    n_test = round(share.test * len(names))
+    n_calibrate = round(share.calibrate * len(names))
+    part = {names[u]: "test" if k < n_test else "calibrate" for k, u in enumerate(order[: n_test + n_calibrate])}
+    found = [{part.get(name, "train") for name in several} for several in mine]
+    return np.array([next((p for p in ("test", "calibrate") if p in some), "train") for some in found])
 
 
 def folds(study: Study | Sequence[str], k: int, seed: int) -> tuple[Int[np.ndarray, " m"], ...]:

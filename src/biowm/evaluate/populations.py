@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from biowm.core.dealt import dealt
+
 Genes = Float[np.ndarray, "... g"]
 
 
@@ -46,13 +48,8 @@ def change(a: Genes, b: Float[np.ndarray, "..."]) -> Genes:
 
 def halves(labels: Int[np.ndarray, " n"], draw: np.random.Generator) -> Bool[np.ndarray, " n"]:
     """A random half of the cells of every label (the smaller half where their number is odd)."""
-    order = draw.permutation(len(labels))
-    sorted_ = order[np.argsort(labels[order], kind="stable")]
-    _, first, count = np.unique(labels[sorted_], return_index=True, return_counts=True)
-    rank = np.arange(len(labels)) - np.repeat(first, count)
-    chosen = np.zeros(len(labels), bool)
-    chosen[sorted_[rank < np.repeat(count // 2, count)]] = True
-    return chosen
+    _, group, count = np.unique(labels, return_inverse=True, return_counts=True)
+    return dealt(labels, draw) < (count // 2)[group]
 
 
 def means_by(cells: Float[np.ndarray, "n g"], groups: Int[np.ndarray, "r n"], count: int) -> Float[np.ndarray, "r k g"]:

@@ -22,7 +22,7 @@ from biowm.data.screen_config import Filled, parse_filled
 from biowm.data.screen_write import SIMULATED, asked_obs, write_cells
 from biowm.safety.support import judge_schedule
 from biowm.train.cells.part import CellPart
-from biowm.train.cells.predict import predict_cells, predict_means
+from biowm.train.cells.predict import cells_about, predict_means
 from biowm.train.fitted import Fitted
 
 
@@ -73,8 +73,8 @@ def predict_conditions(
     given = asked.dose, asked.traits, asked.hours
     key = jax.random.key(seed)
     count = int(asked.counts.max())
-    made = predict_cells(fitted, *given, count, key, progress)
-    mean = predict_means(fitted, *given, jax.random.fold_in(key, 0))
+    mean = predict_means(fitted, *given, key)
+    made = cells_about(fitted, mean, asked.dose, asked.traits, count, key, progress)
     obs = asked_obs(asked)
     x = np.concatenate([
         cloud[np.random.default_rng([seed, i]).permutation(count)[:n]]
@@ -109,9 +109,7 @@ def _controls(part: CellPart, config: Filled, asked: Conditions) -> tuple[Float[
     none = (np.asarray(pool.dose) == 0).all(1)
     wanted = np.isin(np.asarray(pool.context), part.context(asked.traits)) & none
     rows = np.flatnonzero(np.isin(np.asarray(pool.of), np.flatnonzero(wanted)))
-    x, size = np.asarray(pool.x)[rows], np.asarray(pool.size)[rows]
-    if part.counted and part.kind == "log1p":
-        x = np.log1p(x * size[:, None])
+    x = part.written(np.asarray(pool.x)[rows], np.asarray(pool.size)[rows])
     obs = pd.DataFrame(index=[f"control-{i}" for i in range(len(rows))])
     obs[config.actions.labels.obs] = word
     obs[config.control.obs] = word

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -59,40 +59,19 @@ def fit_paths(
     halves: bool = True,
     stages: Stages | None = None,
     progress: Progress | None = None,
+    heard: Callable[[Answers], None] | None = None,
 ) -> Fitted:
     """Fit the default world to stacked paths of training subjects.
 
     Args: `units` groups subjects that must stay together (default: each by itself), as what is asked about is new: a
-    subject of several units (the members of its set) is held out with each; `known` are subjects (indices) that
-    all learn from and that nobody is asked about: what will always be known when the world is asked; `horizons` where
-    the race and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default:
-    the mechanism and all that are registered and find enough readings to learn from); `thorough` whether those of them
-    run that take long; `halves` whether to fit the two half-blends that plans are promised by;
-    `progress(text, share)`. The result has no held-out rows and no cohort: `fit_study` adds them.
+    subject of several units (the members of its set) is held out with each; `known` are subjects (indices) that all
+    learn from and that nobody is asked about: what will always be known when the world is asked; `horizons` where the
+    race and the calibration are run; `mechanism` equations that enter the race; `candidates` who is raced (default: the
+    mechanism and all that are registered and find enough readings to learn from); `thorough` whether those of them run
+    that take long; `halves` whether to fit the two half-blends that plans are promised by; `progress(text, share)`;
+    `heard` is given what the promise was made by. The result has no held-out rows and no cohort: `fit_study` adds them.
     Raises: ValueError where no subject has two readings.
     """
-    return fit_answers(
-        spec, paths, horizons, seed=seed, units=units, known=known, mechanism=mechanism, candidates=candidates,
-        thorough=thorough, halves=halves, stages=stages, progress=progress,
-    )[0]  # fmt: skip
-
-
-def fit_answers(
-    spec: WorldSpec,
-    paths: Path,
-    horizons: Horizons,
-    *,
-    seed: int = 0,
-    units: Sequence[str | Sequence[str]] | None = None,
-    known: Sequence[int] = (),
-    mechanism: Declared | None = None,
-    candidates: Sequence[Candidate] | None = None,
-    thorough: bool = False,
-    halves: bool = True,
-    stages: Stages | None = None,
-    progress: Progress | None = None,
-) -> tuple[Fitted, Answers]:
-    """`fit_paths`, and the out-of-sample answers that its promise was made by."""
     tell = progress or silent
     given = units if units is not None else [str(i) for i in range(paths.t.shape[0])]
     each = [(name,) if isinstance(name, str) else tuple(name) for name in given]
@@ -131,8 +110,9 @@ def fit_answers(
         rows=(),
         record=_record(job, candidates, race, members, thorough),
     )
-    said = scale.to_x(mixture(held.draws, race.weights()))
-    return fitted, Answers(held.asked, np.asarray(said), n_horizons)
+    if heard is not None:
+        heard(Answers(held.asked, np.asarray(scale.to_x(mixture(held.draws, race.weights()))), n_horizons))
+    return fitted
 
 
 def _fit_members(

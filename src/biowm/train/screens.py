@@ -14,14 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from biowm.core.condition import condition
 from biowm.core.path import Path, stack
 from biowm.core.record import Record
-from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import Channel, WorldSpec
 from biowm.data.screens import Screen
+from biowm.data.splits import drawn
 from biowm.models.cells.decoder import CellEncoder, encoded
 from biowm.models.cells.pool import CellPool
-from biowm.models.cells.reading import TOTAL, counts_of, read_cells
+from biowm.models.cells.reading import pooled, read_cells
 
 from .cells.decoder_fit import fit_decoder
 from .cells.escape_fit import fit_escape
@@ -30,7 +31,7 @@ from .cells.signal import Signal, controls, find_signal, means, offsets, respons
 from .cells.sums import APART, QUARTERS, CellSums, parts_of, sum_cells
 from .cells.trust import trust_of_genes
 from .contest import Progress, silent
-from .fit import fit_answers
+from .fit import Answers, fit_paths
 from .fitted import Cohort, Fitted
 from .horizons import declared
 from .stages import Stages
@@ -55,7 +56,7 @@ def fit_screen(
     part = parts_of(screen, seed, bool((~learned).any()))
     sums = sum_cells(screen, part, learned, seed, lambda share: tell("cells, sums", 0.25 * share))
     known, control = _only(sums, learned), screen.control
-    traits, context = np.unique(np.nan_to_num(screen.traits), axis=0, return_inverse=True)
+    traits, context = screen.contexts
     offset = offsets(known, control, context)
     signal = find_signal(known, offset, control, context, learned, seed)
     axes = signal.directions
@@ -67,10 +68,11 @@ def fit_screen(
     twice = np.concatenate(rows)
     raced = paths_of(screen, twice, np.concatenate([half[r] for half, r in zip(halves, rows, strict=True)]))
     spec = _latent(screen.spec, axes.shape[1])
-    fitted, answers = fit_answers(
+    answers: list[Answers] = []
+    fitted = fit_paths(
         spec, raced, declared((), raced, spec.clock, spec.targets, "start"), seed=seed,
         units=[screen.conditions[i] for i in twice], thorough=thorough, stages=stages,
-        progress=lambda text, share: tell(text, 0.25 + 0.45 * share),
+        progress=lambda text, share: tell(text, 0.25 + 0.45 * share), heard=answers.append,
     )  # fmt: skip
     inside = _within(known, signal)
     n = known.cells[:APART].sum(0)
@@ -81,7 +83,7 @@ def fit_screen(
     kept = _pool(screen, known, mean, encoder, context, chosen, seed)
     tell("cells that do not answer", 0.9)
     escape, gain = fit_escape(*_clouds(screen, encoder, kept, context, learned, chosen, seed), seed=seed)
-    left, trust = trust_of_genes(screen.spec, answers, twice, mean, start, axes)
+    left, trust = trust_of_genes(screen.spec, answers[0], twice, mean, start, axes)
     cells = CellPart(
         spec=screen.spec, kind=screen.kind, counted=sums.counted, encoder=encoder, decoder=decoder, pool=kept,
         escape=escape, loadings=axes, controls=np.stack([start[context == k][0] for k in range(len(traits))]),
@@ -105,23 +107,15 @@ def fit_screen(
 
 def split_conditions(screen: Screen, seed: int) -> np.ndarray:
     """The part of every condition: as the table says, or shares of the units that `split.by` names; controls train."""
-    label = np.full(len(screen.conditions), "train", dtype="<U9")
     if screen.given_split:
-        label = np.array(screen.given_split, dtype="<U9")
+        return np.where(screen.control, "train", np.array(screen.given_split))
+    by, traits = screen.config.split.by, [t.name for t in screen.spec.traits]
+    if by in traits:
+        units = [str(row) for row in screen.traits[:, screen.spec.trait_places[traits.index(by)]]]
     else:
-        by, share = screen.config.split.by, screen.config.split
-        names = [t.name for t in screen.spec.traits]
-        if by in names:
-            units = np.array([str(row) for row in screen.traits[:, screen.spec.trait_places[names.index(by)]]])
-        else:
-            units = np.array(screen.members if by == "perturbation" else screen.conditions)
-        found = np.unique(units[~screen.control])
-        order = np.random.default_rng(seed).permutation(len(found))
-        n_test, n_calibrate = round(share.test * len(found)), round(share.calibrate * len(found))
-        label[np.isin(units, found[order[n_test : n_test + n_calibrate]])] = "calibrate"
-        label[np.isin(units, found[order[:n_test]])] = "test"
-    label[screen.control] = "train"
-    return label
+        units = list(screen.members if by == "perturbation" else screen.conditions)
+    mine = [() if control else (unit,) for unit, control in zip(units, screen.control, strict=True)]
+    return drawn(mine, screen.config.split, seed)
 
 
 def paths_of(screen: Screen, rows: Int[np.ndarray, " n"], response: Float[np.ndarray, "n k"]) -> Path:
@@ -134,13 +128,8 @@ def condition_paths(
     response: Float[np.ndarray, "n k"],
 ) -> Path:  # fmt: skip
     """Sets with their contexts as paths that are read at `hours`; a response of NaN is not read."""
-    nothing = np.full(response.shape[1], np.nan)
     return stack([
-        Path(
-            np.array([0.0, h], np.float32), np.stack([nothing, y]).astype(np.float32),
-            schedule([Entry(int(a), float(u[a]), 0.0, float(h), True) for a in np.flatnonzero(u)]),
-            np.asarray(s, np.float32), np.asarray(0, np.int32),
-        )
+        condition({int(a): float(u[a]) for a in np.flatnonzero(u)}, [float(h)], y[None], s)
         for u, s, h, y in zip(dose, traits, hours, response, strict=True)
     ])  # fmt: skip
 
@@ -191,8 +180,7 @@ def _pool(
     by_place = np.argsort(rows)
     rows, of = rows[by_place], of[by_place]
     read = read_cells(screen.cells.rows(rows), screen.kind)
-    x = counts_of(read) if known.counted else read.log1p
-    size = np.where(np.isfinite(read.size), read.size, TOTAL)
+    x, size = pooled(read, known.counted)
     batch = jnp.asarray(screen.batch[rows], jnp.int32)
     z = jnp.asarray(encoded(encoder, read.log1p, screen.batch[rows]))
     return CellPool(

@@ -58,7 +58,7 @@ def fold_of(split: str, screen: Screen, cells: Float[np.ndarray, "n g"], asked: 
 
     Raises: ValueError where the conditions are of several contexts.
     """
-    context = np.unique(np.nan_to_num(screen.traits), axis=0, return_inverse=True)[1].reshape(-1)
+    context = screen.contexts[1]
     here = {int(context[c]) for c in asked}
     if len(here) != 1:
         raise ValueError(f"found conditions of {len(here)} contexts, expected those of one")

@@ -13,9 +13,9 @@ from pathlib import Path as File
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from biowm.core.condition import condition
 from biowm.core.errors import BadInput
 from biowm.core.path import Path, stack
-from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
 
 CELLS = ("BT20", "BT549", "MCF7", "UACC812")
@@ -158,8 +158,6 @@ def asked_of(
 def _path(cell: int, arm: int, ligand: int, readings: list[tuple[float, np.ndarray]]) -> Path:
     """One path, whose clock starts before the ligand: its inhibitors are held from its start."""
     readings = sorted(readings, key=lambda r: r[0])
-    t = np.array([0.0, *(LEAD + r[0] for r in readings)], np.float32)
-    x = np.stack([np.full(len(readings[0][1]), np.nan), *(r[1] for r in readings)]).astype(np.float32)
-    plan = schedule([Entry(a, 1.0, 0.0, LEAD + MINUTES[-1], True) for a in _SET[arm]])
-    traits = np.concatenate([np.eye(len(CELLS))[cell], np.eye(len(STIMULI))[ligand]]).astype(np.float32)
-    return Path(t, x, plan, traits, np.asarray(0, np.int32))
+    traits = np.concatenate([np.eye(len(CELLS))[cell], np.eye(len(STIMULI))[ligand]])
+    given, times = dict.fromkeys(_SET[arm], 1.0), [LEAD + r[0] for r in readings]
+    return condition(given, times, np.stack([r[1] for r in readings]), traits, until=LEAD + MINUTES[-1])

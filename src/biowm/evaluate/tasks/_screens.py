@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from biowm.core.condition import condition
 from biowm.core.forecast import forecast
 from biowm.core.path import Path, stack
 from biowm.core.queries import Queries
-from biowm.core.schedule import Entry, schedule
 from biowm.train.calibrate import band
 from biowm.train.fitted import Fitted
 
@@ -46,14 +46,7 @@ def unpromised(mean: Float[np.ndarray, "m d"]) -> Said:
 
 def conditions(sets: Iterable[Mapping[int, float]], y: Float[np.ndarray, "n d"], when: float) -> Path:
     """Each condition as a path: nothing read at its start, when its set (dose by action) comes; `y` read at `when`."""
-    none, start = np.zeros(0, np.float32), np.asarray(0, np.int32)
-    return stack([
-        Path(
-            np.array([0.0, when], np.float32), np.stack([np.full(len(row), np.nan), row]).astype(np.float32),
-            schedule([Entry(a, dose, 0.0, when, True) for a, dose in given.items()]), none, start,
-        )
-        for given, row in zip(sets, y, strict=True)
-    ])  # fmt: skip
+    return stack([condition(given, [when], row[None]) for given, row in zip(sets, y, strict=True)])
 
 
 def answers(

@@ -40,6 +40,12 @@ def counts_of(read: Read) -> Float[np.ndarray, "m g"]:
     return np.rint(np.expm1(read.log1p) / size[:, None]).astype(np.float32)
 
 
+def pooled(read: Read, counted: bool) -> tuple[Float[np.ndarray, "m g"], Float[np.ndarray, " m"]]:
+    """Readings as decoders know them (counts where there are any, else log1p), and the scale of each cell."""
+    size = np.where(np.isfinite(read.size), read.size, TOTAL).astype(np.float32)
+    return (counts_of(read) if counted else read.log1p), size
+
+
 def are_counts(read: Read) -> bool:
     """Whether the values are those of scaled counts: whole multiples of each cell's smallest (99 of 100 values)."""
     size = np.where(np.isfinite(read.size), read.size, 1.0)

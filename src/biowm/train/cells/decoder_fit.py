@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from biowm.data.screens import Screen
 from biowm.models.cells.decoder import CellDecoder, CellEncoder, CountDecoder, NormalDecoder, encoded
-from biowm.models.cells.reading import TOTAL, counts_of, read_cells
+from biowm.models.cells.reading import pooled, read_cells
 
 from .sums import CHUNK, CellSums
 
@@ -43,8 +43,7 @@ def fit_decoder(
     for epoch in range(epochs):
         for where, x in cells.chunks(CHUNK, cells.shuffled(CHUNK, seed + epoch)):
             read = read_cells(x, screen.kind)
-            y = counts_of(read) if sums.counted else read.log1p
-            size = np.where(np.isfinite(read.size), read.size, TOTAL).astype(np.float32)
+            y, size = pooled(read, sums.counted)
             z = encoded(encoder, read.log1p, batch[where])
             rows = [y, z, size, batch[where].astype(np.int32)]
             rows = rows if left is None else [np.concatenate(pair) for pair in zip(left, rows, strict=True)]

@@ -62,6 +62,14 @@ class CellPart:
             return f"{directions} above split-half noise" if n else NO_SIGNAL
         return f"{NO_SIGNAL} ({directions} can be told from it)" if n else NO_SIGNAL
 
+    def log1p(self, x: Float[np.ndarray, "n g"], size: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n g"]:
+        """Readings as they are pooled (counts where there are any), as log1p expression."""
+        return np.log1p(x * size[:, None]).astype(np.float32) if self.counted else x
+
+    def written(self, x: Float[np.ndarray, "n g"], size: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n g"]:
+        """Readings as they are pooled, in the matrix's own kind."""
+        return x if self.kind == "counts" else self.log1p(x, size)
+
     def context(self, traits: Float[np.ndarray, "n s"]) -> Int[np.ndarray, " n"]:
         """The context of each row of traits; BadInput where it has no control cells. Without traits there is one."""
         apart = np.abs(np.nan_to_num(np.asarray(traits)[:, None] - self.traits[None], nan=1.0)).sum(-1)

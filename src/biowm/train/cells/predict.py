@@ -49,15 +49,26 @@ def predict_cells(
     fitted: Fitted, dose: Float[np.ndarray, "c a"], traits: Float[np.ndarray, "c s"], hours: Float[np.ndarray, " c"],
     count: int, key: PRNGKeyArray, progress: Callable[[float], None] = lambda share: None,
 ) -> Float[np.ndarray, "c n g"]:  # fmt: skip
-    """`count` cells of every condition, in the matrix's own kind (counts, or log1p).
+    """`count` cells of every condition, in the matrix's own kind (counts, or log1p), about the means that are foretold.
+
+    Raises: BadInput for a context without control cells.
+    """
+    wanted = predict_means(fitted, dose, traits, hours, key)
+    return cells_about(fitted, wanted, dose, traits, count, key, progress)
+
+
+def cells_about(
+    fitted: Fitted, wanted: Float[np.ndarray, "c g"], dose: Float[np.ndarray, "c a"], traits: Float[np.ndarray, "c s"],
+    count: int, key: PRNGKeyArray, progress: Callable[[float], None] = lambda share: None,
+) -> Float[np.ndarray, "c n g"]:  # fmt: skip
+    """`count` cells of every condition whose genes have the means `wanted` (log1p).
 
     Cells of the nearest populations that were measured (controls, or those that part of the set was given), each in its
-    own batch and with its own noise; the cells that answer what is added are moved until the population's mean is what
-    the world foretells. Raises: BadInput for a context without control cells.
+    own batch and with its own noise; the cells that answer what is added are moved until the population's mean is as
+    wanted. Raises: BadInput for a context without control cells.
     """
     cells = _cells(fitted)
     context = cells.context(traits)
-    wanted = predict_means(fitted, dose, traits, hours, jax.random.fold_in(key, 0))
     out = np.empty((len(dose), count, len(cells.spec.channels)), np.float32)
     for i in range(len(dose)):
         rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, i + 1))))
@@ -86,13 +97,15 @@ def _moved(
     escape = float(cells.escape.share(jnp.asarray(np.where(given != 0, 0.0, dose), jnp.float32)))
     answers = rng.random(count) >= escape
     taken = jnp.asarray(rows)
-    size = np.asarray(pool.size[taken])[:, None]
+    size = np.asarray(pool.size[taken])
     mean = np.asarray(jax.vmap(cells.decoder.mean)(pool.z[taken], pool.size[taken], pool.batch[taken]))
     spread = np.exp(np.asarray(cells.decoder.spread))
-    again = mean[len(base) :]
-    fresh = rng.poisson(rng.gamma(spread, again / spread)) if cells.counted else rng.normal(again, spread)
-    x = np.concatenate([np.asarray(pool.x)[rows[: len(base)]], fresh.astype(np.float32)])
-    read = np.log1p(x * size) if cells.counted else x
+    again, luck = taken[len(base) :], jax.random.key(int(rng.integers(2**31)))
+    fresh = jax.vmap(lambda z, size, batch, key: cells.decoder.sample(z, size, batch, key=key))(
+        pool.z[again], pool.size[again], pool.batch[again], jax.random.split(luck, len(again))
+    )
+    x = np.concatenate([np.asarray(pool.x)[rows[: len(base)]], np.asarray(fresh)])
+    read = cells.log1p(x, size)
     # The mean is asked of these very cells, in their batches: what the sample has of its own is not the population's.
     wanted = wanted + np.asarray(cells.encoder.offset)[np.asarray(pool.batch[taken])].mean(0)
     target = (wanted * count - read[~answers].sum(0)) / max(answers.sum(), 1)
@@ -101,8 +114,8 @@ def _moved(
     moved = x.copy()
     if answers.any():
         ours = x[answers], mean[answers], spread
-        moved[answers] = moved_counts(*ours, fold_for(*ours, size[answers, 0], np.maximum(target, 0.0)), rng)
-    return moved if cells.kind == "counts" else np.log1p(moved * size).astype(np.float32)
+        moved[answers] = moved_counts(*ours, fold_for(*ours, size[answers], np.maximum(target, 0.0)), rng)
+    return cells.written(moved, size)
 
 
 def _cells(fitted: Fitted) -> CellPart:

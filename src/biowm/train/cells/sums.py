@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from biowm.core.dealt import dealt
 from biowm.data.screens import Screen
 from biowm.models.cells.reading import are_counts, read_cells
 
@@ -88,10 +89,5 @@ def parts_of(screen: Screen, seed: int, apart: bool = True) -> Int[np.ndarray, "
 
     Nothing is kept `apart` where nothing is held out that would be measured from it.
     """
-    shuffled = np.random.default_rng([seed, 3]).permutation(len(screen.of))
-    order = shuffled[np.argsort(screen.of[shuffled], kind="stable")]
-    _, first, count = np.unique(screen.of[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(first, count)
-    part = np.empty(len(order), int)
-    part[order] = np.where(screen.control[screen.of[order]] & apart, place % (APART + 1), place % APART)
-    return part
+    place = dealt(screen.of, np.random.default_rng([seed, 3]))
+    return np.where(screen.control[screen.of] & apart, place % (APART + 1), place % APART)
