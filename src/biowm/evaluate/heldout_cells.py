@@ -18,11 +18,12 @@ from biowm.data.screens import Screen
 from biowm.models.cells.reading import read_cells
 from biowm.train.calibrate import band
 from biowm.train.cells.part import CellPart, population
-from biowm.train.cells.predict import predict_cells, predict_means, predict_responses
+from biowm.train.cells.predict import cells_about, predict_means, predict_responses
 from biowm.train.cells.sums import APART, parts_of
 from biowm.train.fitted import Fitted
 
 from .metrics import Metric, given, interval, tally
+from .populations import pearson_delta
 
 _MOST_CELLS, _CLOUD = 2000, 200
 _GIVEN = Metric(given)
@@ -54,17 +55,17 @@ def cell_rows(
     key = jax.random.key(seed)
     worlds = {"world": fitted.world, "world:no-rules": fitted.rules_free}
     worlds |= {r.name: fitted.members[r.name] for r in fitted.race.rows if r.is_rule}
-    rows = []
+    rows, means, true = [], {}, truth - from_
     for i, (name, world) in enumerate(worlds.items()):
         role: Role = "ours" if name.startswith("world") else "baseline"
-        said = predict_means(fitted, *asked, key, world) - start
-        true = truth - from_
-        r = np.array([_correlation(a, b) for a, b in zip(said, true, strict=True)])
+        means[name] = predict_means(fitted, *asked, key, world)
+        r = pearson_delta(means[name], truth, predicted_control=start, true_control=from_)
+        said = means[name] - start
         rows.append(row(name, role, GENES, "pearson_delta", _over(r, where)))
         rows.append(row(name, role, GENES, "rmse_delta", _over(np.sqrt(((said - true) ** 2).mean(1)), where)))
         progress(0.8 * (i + 1) / len(worlds))
     rows.append(_covered(fitted, asked, truth, key, where))
-    rows += _populations(fitted, screen, where, key, seed)
+    rows += _populations(fitted, screen, where, means["world"], key, seed)
     progress(1.0)
     return tuple(rows)
 
@@ -81,13 +82,18 @@ def _covered(
     return row("world", "ours", GENES, "coverage90", _over(inside, where))
 
 
-def _populations(fitted: Fitted, screen: Screen, where: Int[np.ndarray, " t"], key: jax.Array, seed: int) -> list[Row]:
+def _populations(
+    fitted: Fitted,
+    screen: Screen,
+    where: Int[np.ndarray, " t"],
+    said: Float[np.ndarray, "t g"],
+    key: jax.Array,
+    seed: int,
+) -> list[Row]:
     """Energy distances to the cells of the held-out conditions."""
     cells = fitted.cells
     assert cells is not None
-    asked = screen.dose[where], screen.traits[where], screen.hours[where]
-    made = read_of(predict_cells(fitted, *asked, _CLOUD, key), screen)
-    said = predict_means(fitted, *asked, key)
+    made = read_of(cells_about(fitted, said, screen.dose[where], screen.traits[where], _CLOUD, key), screen)
     context = cells.context(screen.traits)
     rng = np.random.default_rng([seed, 11])
     found: dict[str, list[float]] = {"world": [], "no change": [], "mean shift": []}
@@ -96,8 +102,8 @@ def _populations(fitted: Fitted, screen: Screen, where: Int[np.ndarray, " t"], k
         index = np.sort(rng.permutation(np.flatnonzero(screen.of == c))[:_CLOUD])
         true = read_cells(screen.cells.rows(index), screen.kind).log1p.astype(np.float64)
         none = np.isin(of, pool.nearest(int(context[c]), np.zeros(screen.dose.shape[1])))
-        x = np.asarray(pool.x)[rng.permutation(np.flatnonzero(none))[:_CLOUD]]
-        base = np.log1p(x * np.asarray(pool.size)[none][: len(x), None]) if cells.counted else x
+        chosen = rng.permutation(np.flatnonzero(none))[:_CLOUD]
+        base = cells.log1p(np.asarray(pool.x)[chosen], np.asarray(pool.size)[chosen])
         shifted = base + said[i] - cells.controls[context[c]]
         for name, cloud in (("world", made[i]), ("no change", base), ("mean shift", shifted)):
             found[name].append(float(energy_distance(cloud.astype(np.float64), true)))
@@ -122,8 +128,3 @@ def _mean(screen: Screen, cells: CellPart, rows: Int[np.ndarray, " n"]) -> Float
 
 def _over(values: Float[np.ndarray, " t"], where: Int[np.ndarray, " t"]) -> Interval:
     return interval(tally(_GIVEN, values, where))
-
-
-def _correlation(a: Float[np.ndarray, " g"], b: Float[np.ndarray, " g"]) -> float:
-    """0 for a constant prediction, which foretells nothing."""
-    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
