@@ -47,13 +47,13 @@ def fit_screen(
 ) -> Fitted:  # fmt: skip
     """Fit the default world to the training conditions of a screen; its test conditions are not learned from.
 
-    Where conditions are held out, a fifth of the control cells is kept apart: their responses are measured from it, so
+    Where cells of held-out conditions are there, a fifth of the control cells is kept apart: their responses are measured from it, so
     that no prediction shares its controls with the truth. Raises: ValueError where there is too little to learn from.
     """
     tell = progress or silent
     split = split_conditions(screen, seed)
     learned = split != "test"
-    part = parts_of(screen, seed, bool((~learned).any()))
+    part = parts_of(screen, seed, bool((~learned)[screen.of].any()))
     sums = sum_cells(screen, part, learned, seed, lambda share: tell("cells, sums", 0.25 * share))
     known, control = _only(sums, learned), screen.control
     traits, context = screen.contexts

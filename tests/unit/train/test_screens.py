@@ -14,6 +14,7 @@ from biowm.core.errors import BadInput
 from biowm.data.screens import Screen, load_screen
 from biowm.models.cells.decoder import CellEncoder
 from biowm.models.cells.reading import read_cells
+from biowm.train import screens
 from biowm.train.cells.decoder_fit import fit_decoder
 from biowm.train.cells.escape_fit import fit_escape
 from biowm.train.cells.part import population
@@ -49,6 +50,24 @@ def test_sums_are_those_of_the_cells():
     kept = parts != APART
     centred = y - np.stack([y[kept & (screen.of == c)].mean(0) for c in range(len(screen.conditions))])[screen.of]
     np.testing.assert_allclose(sums.gram, centred[kept].T @ centred[kept], rtol=2e-2, atol=0.5)
+
+
+def test_nothing_is_kept_apart_where_there_is_nothing_to_measure_from_it(monkeypatch):
+    seen: list[bool] = []
+
+    def noted(screen: Screen, seed: int, apart: bool) -> np.ndarray:
+        seen.append(apart)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(screens, "parts_of", noted)
+    whole = loaded()
+    split = tuple("test" if m == "M0+M1" else "train" for m in whole.members)
+    kept = np.flatnonzero(whole.of != whole.members.index("M0+M1"))
+    without = dataclasses.replace(whole, of=whole.of[kept], batch=whole.batch[kept], cells=whole.cells.only(kept))
+    for screen in (whole, without):
+        with pytest.raises(ValueError, match="far enough"):
+            screens.fit_screen(dataclasses.replace(screen, given_split=split))
+    assert seen == [True, False]
 
 
 def test_what_batches_add_is_found_and_taken_off():
