@@ -47,8 +47,9 @@ def fit_screen(
 ) -> Fitted:  # fmt: skip
     """Fit the default world to the training conditions of a screen; its test conditions are not learned from.
 
-    Where cells of held-out conditions are there, a fifth of the control cells is kept apart: their responses are measured from it, so
-    that no prediction shares its controls with the truth. Raises: ValueError where there is too little to learn from.
+    Where cells of held-out conditions are there, a fifth of the control cells is kept apart: their responses are
+    measured from it, so that no prediction shares its controls with the truth. Raises: ValueError where there is too
+    little to learn from.
     """
     tell = progress or silent
     split = split_conditions(screen, seed)
