@@ -158,11 +158,14 @@ def _sums(rows: Rows, condition: Int[np.ndarray, " n"], member: Int[np.ndarray, 
     seen = np.isfinite(rows.z).astype(float)
     y, psi, own = np.where(seen > 0, rows.z, 0.0).astype(float), rows.features.astype(float), rows.own.astype(float)
     hot = np.eye(int(condition.max()) + 1)[condition]
-    masks = seen[:, :1] if (seen == seen[:, :1]).all() else seen
-    gram = np.einsum("nk,np,nq->kpq", masks, psi, psi, optimize=True)
-    inner = np.einsum("nk,nc,nr,ns->kcrs", masks, hot, own, own, optimize=True)
-    left = np.einsum("nk,nc,nr,np->kcrp", masks, hot, own, psi, optimize=True)
-    lefty = np.einsum("nd,nc,nr->dcr", y, hot, own, optimize=True)
+    masks, which = np.unique(seen, axis=1, return_inverse=True)
+    masks, which = (masks, np.zeros(1, int)) if masks.shape[1] == 1 else (masks, which.ravel())
+    n, c, r, p = len(psi), hot.shape[1], own.shape[1], psi.shape[1]
+    ours = (hot[:, :, None] * own[:, None, :]).reshape(n, c * r)
+    gram = np.stack([(psi * mask[:, None]).T @ psi for mask in masks.T])[which]
+    left = np.stack([(ours * mask[:, None]).T @ psi for mask in masks.T]).reshape(-1, c, r, p)[which]
+    inner = np.einsum("nk,nc,nr,ns->kcrs", masks, hot, own, own, optimize=True)[which]
+    lefty = (y.T @ ours).reshape(-1, c, r)
     return _Sums(rows, seen, y, condition, member, groups, gram, y.T @ psi, inner, left, lefty)
 
 
