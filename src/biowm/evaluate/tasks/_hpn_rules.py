@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ._hpn_screen import NAMES, STIMULI, Screen, Wells
+from ._hpn_screen import CELLS, NAMES, STIMULI, Screen, Wells
 
-SPLITS = ("A", "A-strict", "A2", "C", "B")
+SPLITS = ("A", "A-strict", "A2", "C", "B", "line-out")
 AKT = (NAMES.index("AKTi"), NAMES.index("AKTi+MEKi"))
 
 
@@ -33,9 +33,10 @@ class Fold:
 
 
 def folds(screen: Screen, split: str, quick: bool) -> Iterator[Fold]:
-    """The folds of a split: an inhibitor in all lines, in one line, or one ligand's course of every inhibitor.
+    """The folds of a split: an inhibitor in all lines, in one line, one ligand's course of every inhibitor, or a line.
 
-    A-strict hides both arms with the AKT inhibitor together. `quick`: the FGFR inhibitor, one arm, or one course alone.
+    A-strict hides both arms with the AKT inhibitor together. `quick`: the FGFR inhibitor, one arm, one course, or one
+    line alone.
     """
     arms = screen.arms()
     if split == "A2":
@@ -47,6 +48,10 @@ def folds(screen: Screen, split: str, quick: bool) -> Iterator[Fold]:
             hidden = np.zeros((4, 4, 8), bool)
             hidden[tuple(np.array(asked).T)] = True
             yield Fold(split, np.array(asked), hidden, True)
+    elif split == "line-out":
+        for cell in range(len(CELLS) - 1, len(CELLS)) if quick else range(len(CELLS)):
+            out = [(c, a) for c, a in arms if c == cell]
+            yield _fold(split, [(c, a, s) for c, a in out for s in range(len(STIMULI))], set(out), False)
     else:
         for arm in range(len(NAMES) - 1, len(NAMES)) if quick else range(1, len(NAMES)):
             out = AKT if split == "A-strict" and arm in AKT else (arm,)
@@ -66,7 +71,7 @@ def rules(screen: Screen, fold: Fold) -> Iterator[tuple[str, Float[np.ndarray, "
     `DMSO`: the course without inhibitor. `mean`: of all arms of the line that are known, at the same time under the
     same ligand. `persistence`: the last reading before the ligand, without inhibitor (its own, where it is known).
     `t0-anchored`: DMSO, moved by how the inhibitor differed before the ligand. `additive`: DMSO, moved by the mean
-    effect of the inhibitor under the other ligands, at each time.
+    effect of the inhibitor at each time: under the other ligands (B), or under this one in the other lines (line-out).
     """
     known = np.where(fold.hidden[..., None, None], np.nan, screen.mean)
     if fold.apart:
@@ -82,6 +87,9 @@ def rules(screen: Screen, fold: Fold) -> Iterator[tuple[str, Float[np.ndarray, "
     if fold.split == "B":
         effect = known[cell, arm] - known[cell, 0]  # NaN where hidden
         yield "additive", dmso + _mean(effect, 1)
+    if fold.split == "line-out":
+        effect = known[:, arm, ligand] - known[:, 0, ligand]  # NaN in the line itself
+        yield "additive", dmso + np.nan_to_num(_mean(effect, 0))  # 0 for what is read in no other line
 
 
 def _mean(x: np.ndarray, axis: int) -> np.ndarray:

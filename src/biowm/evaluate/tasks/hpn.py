@@ -5,7 +5,8 @@ seven times from 0 to 240 min, 45 antibodies (HPN-DREAM, doi:10.1038/nmeth.3773)
 the files repeat for each, is one reading. Splits: `A` an inhibitor is seen in no line; `A-strict` nor is the other arm
 with the same AKT inhibitor (which `A` knows: AKTi is inside AKTi+MEKi); `A2` it is seen in other lines alone; `C` as
 `A`, but what was read before the ligand is known, and times after it are scored; `B` one ligand's course of every
-inhibitor and line at a time is not seen, and adding up is already as good as readings are.
+inhibitor and line at a time is not seen, and adding up is already as good as readings are; `line-out` a line is seen
+without inhibitor alone.
 
 The score is the challenge's: the root mean square error (log2) of each antibody over ligands and times, the mean of
 antibodies, the mean of the eleven inhibitors in lines; `A:AKTi` is that of one inhibitor. Not scored is what the last
@@ -94,8 +95,9 @@ class Hpn(Task[Problem, Prediction]):
         return Problem(screen, found, seed, 1000 if full else 256, full)
 
     def scope(self, setting: Setting) -> str:
-        """Quick runs hold out the FGFR inhibitor, one inhibitor in one line, and one course each."""
-        return "quick: one fold of each split (A, C: FGFRi; A2: FGFRi in UACC812)" if setting.effort == "quick" else ""
+        """Quick runs hold out the FGFR inhibitor, one inhibitor in one line, one course, and one line each."""
+        quick = "quick: one fold of each split (A, C: FGFRi; A2: FGFRi in UACC812; line-out: UACC812)"
+        return quick if setting.effort == "quick" else ""
 
     def contend(self, problem: Problem, tell: Progress) -> Iterator[Answer[Prediction]]:
         """The rules, the smoothed reference, and the worlds."""
@@ -138,7 +140,7 @@ class Hpn(Task[Problem, Prediction]):
 
     def beside(self, pooled: Pooled, setting: Setting) -> Iterable[Row]:
         """What the worlds gain over the best that is said without them, paired, and the board of the challenge."""
-        best = {"A": "DMSO", "A-strict": "DMSO", "A2": "DMSO", "C": "t0-anchored", "B": "additive"}
+        best = dict.fromkeys(SPLITS, "DMSO") | {"C": "t0-anchored", "B": "additive", "line-out": "additive"}
         for (name, role, split, metric), ours in pooled.items():
             if role == "ours" and metric == "rmse":
                 theirs = pooled[best[split.split(":")[0]], "baseline", split, metric]
@@ -184,8 +186,8 @@ def _plain(mean: Float[np.ndarray, "m 7 d"]) -> Said:
 def _fitted(problem: Problem, fold: Fold, wells: Wells, learned: Int[np.ndarray, " n"], tell: Progress) -> Fitted:
     """The world that has learned from some paths, raced on what it has not seen as it is asked about it.
 
-    A unit of the race is an inhibitor in all lines (A, C), one in one line (A2), or one course (B). Where two
-    inhibitors that have nothing in common are not left, it is a line: the two arms with the AKT inhibitor foretell each
+    A unit of the race is an inhibitor in all lines (A, C), one in one line (A2), one course (B) or a line (line-out).
+    Where two inhibitors that have nothing in common are not left, it is a line: the two arms with the AKT inhibitor foretell each
     other, which says nothing about an unseen one.
     """
     spec = spec_of(problem.screen)
@@ -195,7 +197,8 @@ def _fitted(problem: Problem, fold: Fold, wells: Wells, learned: Int[np.ndarray,
     if fold.split in ("A2", "B"):
         units = [f"{NAMES[a]} {CELLS[c]}" for a, c in zip(arm, cell, strict=True)]
     else:
-        units = [CELLS[c] for c in cell] if len(left) == 1 or left <= set(AKT) else [NAMES[a] for a in arm]
+        lines = fold.split == "line-out" or len(left) == 1 or left <= set(AKT)
+        units = [CELLS[c] for c in cell] if lines else [NAMES[a] for a in arm]
     if fold.split == "B":
         units = [f"{unit} {STIMULI[s]}" for unit, s in zip(units, ligand, strict=True)]
     leads = tuple(LEAD + m for m in MINUTES if m or not fold.apart)
