@@ -187,8 +187,8 @@ def _fitted(problem: Problem, fold: Fold, wells: Wells, learned: Int[np.ndarray,
     """The world that has learned from some paths, raced on what it has not seen as it is asked about it.
 
     A unit of the race is an inhibitor in all lines (A, C), one in one line (A2), one course (B) or a line (line-out).
-    Where two inhibitors that have nothing in common are not left, it is a line: the two arms with the AKT inhibitor foretell each
-    other, which says nothing about an unseen one.
+    Where two inhibitors that have nothing in common are not left, it is a line, too: the two arms with the AKT
+    inhibitor foretell each other, which says nothing about an unseen one.
     """
     spec = spec_of(problem.screen)
     cell, arm, ligand = (leaf[learned] for leaf in (wells.cell, wells.arm, wells.ligand))
