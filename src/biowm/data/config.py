@@ -50,11 +50,14 @@ class Shares(Keys):
     """Which subjects are held out: shares of the units `by`, or the words in `column`.
 
     By `member`, a screen is asked about members of its sets that were never given: what has one of them is held out.
+    `within`: this share of the subjects in all other units is tested, too, so that what is said of units that were
+    never met (a site, a cell line) can be compared with what is said of known ones (gate `context`).
     """
 
     by: str = "subject"
     test: float = Field(default=0.2, ge=0, lt=1)
     calibrate: float = Field(default=0.2, ge=0, lt=1)
+    within: float = Field(default=0.0, ge=0, lt=1)
     column: str | None = None
 
     @model_validator(mode="after")

@@ -119,7 +119,11 @@ def _split(screen: Screen) -> list[str]:
     if screen.given_split:
         sizes = ", ".join(f"{part} {screen.given_split.count(part)}" for part in ("train", "calibrate", "test"))
         return [f"by column {share.column}: {sizes} conditions"]
-    return [f"by {share.by}: test {share.test:g}, calibrate {share.calibrate:g}; control cells are never held out"]
+    within = f" (and {share.within:g} of the conditions of all others)" if share.within else ""
+    said = (
+        f"by {share.by}: test {share.test:g}{within}, calibrate {share.calibrate:g}; control cells are never held out"
+    )
+    return [said]
 
 
 def _some(names: Iterable[str] | Sequence[str]) -> str:

@@ -56,7 +56,8 @@ def split(study: Study, seed: int) -> Split:
 def drawn(mine: Sequence[tuple[str, ...]], share: Shares, seed: int) -> Shaped[np.ndarray, " n"]:
     """The part (train, calibrate or test) of each subject, by shares of the units that are drawn from `seed`.
 
-    A subject of several units is in the test where any of them is, and of no unit, in the training.
+    A subject of several units is in the test where any of them is, and of no unit, in the training. A share `within` of
+    all subjects that would be learned from (and belong to a unit) is tested, too.
     """
     names = sorted({name for several in mine for name in several})
     order = np.random.default_rng(seed).permutation(len(names))
@@ -64,7 +65,11 @@ def drawn(mine: Sequence[tuple[str, ...]], share: Shares, seed: int) -> Shaped[n
     n_calibrate = round(share.calibrate * len(names))
     part = {names[u]: "test" if k < n_test else "calibrate" for k, u in enumerate(order[: n_test + n_calibrate])}
     found = [{part.get(name, "train") for name in several} for several in mine]
-    return np.array([next((p for p in ("test", "calibrate") if p in some), "train") for some in found])
+    label = np.array([next((p for p in ("test", "calibrate") if p in some), "train") for some in found])
+    known = np.flatnonzero((label == "train") & np.array([len(several) > 0 for several in mine], bool))
+    also = np.random.default_rng([seed, 1]).permutation(known)[: round(share.within * len(known))]
+    label[also] = "test"
+    return label
 
 
 def folds(study: Study | Sequence[str], k: int, seed: int) -> tuple[Int[np.ndarray, " m"], ...]:

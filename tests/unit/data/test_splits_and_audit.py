@@ -81,6 +81,16 @@ def test_groups_are_split_whole_and_shares_are_those_of_the_groups():
         assert sorted(part) == sorted(i for i in range(30) if i % 10 in {k % 10 for k in part})
 
 
+def test_some_subjects_of_known_groups_are_tested_beside_those_of_unknown_ones():
+    site = np.repeat(np.repeat(["a", "b", "c", "d", "e", "f"], 5), 4)
+    config = {"groups": {"site": "site"}, "split": {"by": "site", "test": 1 / 3, "calibrate": 0.0}}
+    alone = split(cohort(config=config, site=site), seed=0)
+    found = split(cohort(config=config | {"split": {**config["split"], "within": 0.2}}, site=site), seed=0)
+    assert (len(alone.test), len(found.test)) == (10, 14)  # a fifth of the other twenty
+    assert set(alone.test) < set(found.test), "whole sites are those they were"
+    assert sorted((*found.train, *found.test)) == list(range(30))
+
+
 def test_a_split_without_training_subjects_is_refused():
     with pytest.raises(BadInput, match="no subject is left to train on"):
         split(cohort(config={"split": {"column": "part"}}, part="test"), seed=0)

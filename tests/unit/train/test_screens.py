@@ -149,6 +149,32 @@ def test_controls_are_never_held_out_and_splits_go_by_what_is_declared():
     assert (split_conditions(whole, 0)[screen.control] == "train").all()
 
 
+def test_of_known_lines_a_share_of_conditions_is_tested_and_never_controls():
+    table = planted.screen_of_cells(lines=("A549", "K562", "HeLa"))
+    config = {**planted.CONFIG, "split": {"by": "cell_line", "test": 0.34, "calibrate": 0.0, "within": 0.25}}
+    screen = load_screen(table, config)
+    split, lines = split_conditions(screen, 0), screen.traits.argmax(1)
+    held = [int(((split == "test") & (lines == k)).sum()) for k in range(3)]
+    assert (max(held), sum(held)) == (11, 11 + round(0.25 * 22))
+    assert (split[screen.control] == "train").all()
+
+
+@pytest.mark.slow
+def test_a_line_nobody_learned_from_is_told_from_those_that_were(tmp_path):
+    table = planted.screen_of_cells(lines=("A549", "K562", "HeLa", "RPE1"))
+    config = {**planted.CONFIG, "split": {"by": "cell_line", "test": 0.25, "calibrate": 0.0, "within": 0.25}}
+    found = api.fit(load_screen(table, config), out=tmp_path)
+    report = api.certify(found)
+    context, closure = report.verdicts["context"], report.verdicts["closure"]
+    tested = context.evidence.metrics["unseen_to_met"]["cell_line"]
+    lines = context.evidence.metrics["contexts"]["cell_line"].values()
+    assert [r["subjects"] for r in lines if not r["met_in_training"]] == [11]
+    assert sum(r["subjects"] for r in lines) == 11 + 8
+    assert 1.0 < tested["world"]["value"] < 1.6, "a line of which only controls were read is harder"
+    assert closure.status == "passed"
+    assert "one after another" in closure.detail
+
+
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     screen = loaded()

@@ -21,6 +21,7 @@ from ..metrics import METRICS, interval, tally
 
 _ALPHA, _POWER = 0.05, 0.9  # false alarms and power that the issue of this suite demands
 _QUESTIONS = 64
+_NAMED = 4  # untested shifts that the verdict names; all are in its evidence
 _DOSES, _UNITS, _SDS, _GAPS = 10.0, 1000.0, 10.0, 3.0  # the declared shifts
 
 
@@ -137,7 +138,8 @@ def _judge(exam: Exam, false: Interval, power: Mapping[str, Interval]) -> Verdic
         detail += f"; shifts that it clearly tells in less than 90 %: {found}"
     else:
         detail += f"; {len(tested)} shifts are told apart as they should be, in 90 % or more"
-    detail += f"; not tested: {', '.join(untested)}" if untested else ""
+    more = f", ... ({len(untested) - _NAMED} more)" if len(untested) > _NAMED else ""
+    detail += f"; not tested: {', '.join(untested[:_NAMED])}{more}" if untested else ""
     evidence = {
         "alpha": _ALPHA,
         "false_alarms": asdict(false),
