@@ -115,6 +115,25 @@ def test_what_is_known_before_the_ligand_is_learned_from_where_it_is_given(scree
         assert np.unique(t[np.isfinite(x).any(-1)]).tolist() == [1.0]
 
 
+def test_everybody_answers_what_each_fold_asks(screen, monkeypatch):
+    """Folds that learn from the same paths share one world, and ask about different conditions."""
+    fits = []
+
+    def plain(problem, fold, *_):
+        return hpn._plain(problem.screen.mean[tuple(fold.asked.T)])
+
+    monkeypatch.setattr(hpn, "_fitted", lambda *_: fits.append(1))
+    monkeypatch.setattr(hpn, "_smooth", lambda *a: {"smoothed DMSO": plain(*a)})
+    monkeypatch.setattr(hpn, "_answers", lambda *a: {"world": plain(*a)})
+    task, problem = hpn.Hpn(), hpn.Hpn().make(0, Setting())
+    answers = {a.name: a.prediction for a in task.contend(problem, lambda *_: None)}
+    assert len(fits) == len(problem.folds) - 2  # FGFRi of A and A-strict, both AKT arms of A-strict
+    for name in ("world", "smoothed DMSO"):
+        scores = task.score(answers[name], problem)
+        assert scores["A-strict", "rmse"].total.sum() == 0.0
+        assert len(scores["A-strict", "rmse"].units) == 11
+
+
 def test_a_table_with_another_inhibitor_is_refused(tmp_path):
     for cell in ("BT20", "BT549", "MCF7", "UACC812"):
         text = "Cell Line,Inhibitor,Stimulus,Timepoint,AKT_pS473\n" + f"{cell},DMSO,EGF,5,1.5\n{cell},X,EGF,5,1.5\n"

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from biowm.models.cells.decoder import CellEncoder, CountDecoder, NormalDecoder
-from biowm.models.cells.moved import expected_log1p, fold_for, moved_counts
+from biowm.models.cells.moved import expected_log1p, fold_for, moved_counts, read_again
 from biowm.models.cells.pool import CellPool, Escape
 from biowm.models.cells.reading import are_counts, counts_of, read_cells
 
@@ -102,6 +102,15 @@ def test_the_fold_is_found_at_which_the_mean_is_as_wanted(scale):
     moved = moved_counts(x, mean, SIZE, fold, np.random.default_rng(3))
     np.testing.assert_allclose(np.log1p(size[:, None] * moved).mean(0), wanted, rtol=0.03)
     assert (fold_for(x, mean, SIZE, size, np.zeros(3)) == 0).all()
+
+
+def test_a_cell_that_is_read_again_has_the_law_of_its_population_and_is_like_itself():
+    x = drawn(40_000)
+    again = read_again(x, np.broadcast_to(MEAN, x.shape), SIZE, np.random.default_rng(5))
+    np.testing.assert_allclose(again.mean(0), x.mean(0), rtol=0.03)
+    np.testing.assert_allclose(again.var(0), x.var(0), rtol=0.06)
+    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(x.T, again.T, strict=True)]
+    np.testing.assert_allclose(alike, MEAN / (MEAN + SIZE), atol=0.03)
 
 
 @pytest.mark.parametrize(("fold", "scale"), [(0.3, 0.5), (1.0, 2.0), (1.1, 4.0), (3.0, 20.0)])

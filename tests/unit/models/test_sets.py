@@ -52,6 +52,27 @@ SINGLES: list[tuple[int, ...]] = [(a,) for a in range(MEMBERS)]
 PAIRS = [(a, b) for a in range(MEMBERS) for b in range(a)]
 
 
+def test_a_rule_without_anything_to_weigh_says_the_control():
+    paths = screen(SINGLES)
+    rule = fit_sets(spec_of(), fit_frame(spec_of(), paths, HOURS), paths, RULES["persistence"])
+    assert rule.mean.shape == (0, 2)
+    np.testing.assert_allclose(asked(paths, rule).mean(1), 0.0, atol=0.3)
+
+
+def test_a_channel_that_is_read_less_often_is_fitted_as_if_it_were_alone():
+    full = screen([*SINGLES, *PAIRS])
+    x = np.array(full.x)
+    x[::3, :, 1] = np.nan
+    part = dataclasses.replace(full, x=x)
+    config = SetConfig(("base", "members"), penalty=0.1)
+    frame = fit_frame(spec_of(), full, HOURS)
+    both = fit_sets(spec_of(), frame, part, config)
+    rows = np.setdiff1d(np.arange(len(x)), np.arange(0, len(x), 3))
+    alone = fit_sets(spec_of(), frame, jax.tree.map(lambda leaf: leaf[rows], part), config)
+    np.testing.assert_allclose(both.mean[:, 1], alone.mean[:, 1], atol=1e-4)
+    assert np.abs(both.mean[:, 0] - alone.mean[:, 0]).max() > 1e-3
+
+
 @pytest.fixture(scope="module")
 def world():
     paths = screen([*SINGLES, *SINGLES, *PAIRS[:8]])

@@ -105,17 +105,16 @@ class Hpn(Task[Problem, Prediction]):
         for name in dict.fromkeys(name for answers in simple for name in answers):
             yield Answer(name, "baseline", tuple(_plain(a[name]) if name in a else None for a in simple))
         said: dict[str, list[Said | None]] = {}
-        fits: dict[bytes, tuple[Fitted, dict[str, Said]]] = {}
+        fits: dict[bytes, Fitted] = {}
         for i, fold in enumerate(problem.folds):
             wells = wells_of(problem.screen, fold.apart)
             learned = fold.learned(wells)
             key = np.append(learned, fold.apart).tobytes()  # A and A-strict are one where the AKT arms are known
             if key not in fits:
                 mine = portion(tell, f"{fold.split} {i + 1}", i, len(problem.folds))
-                smooth = _smooth(problem, fold, wells, learned) if fold.split in ("A", "A-strict", "C") else {}
-                fits[key] = _fitted(problem, fold, wells, learned, mine), smooth
-            fitted, smooth = fits[key]
-            for name, answer in (smooth | _answers(problem, fold, fitted)).items():
+                fits[key] = _fitted(problem, fold, wells, learned, mine)
+            smooth = _smooth(problem, fold, wells, learned) if fold.split in ("A", "A-strict", "C") else {}
+            for name, answer in (smooth | _answers(problem, fold, fits[key])).items():
                 said.setdefault(name, [None] * len(problem.folds))[i] = answer
         for name, parts in said.items():
             yield Answer(name, "ours" if name.startswith("world") else "baseline", tuple(parts))

@@ -12,11 +12,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-_REACH, _STEPS, _CLOSE = (
-    7.0,
-    12,
-    1e-4,
-)  # log fold changes that are looked among, how long, and how near to what is wanted
+_REACH, _STEPS, _CLOSE = 7.0, 12, 1e-4  # log fold changes that are looked among, how long, how near to what is wanted
 _TIMES = np.exp(np.arange(-15.0, 4.0, 1.0))  # of the transform; as many more would change a mean by less than .001
 
 
@@ -36,6 +32,14 @@ def moved_counts(
         rate = rng.gamma(counts[:, grown] + r) * mean[:, grown] / (mean[:, grown] + r)
         down[:, grown] += rng.poisson(rate * up[grown])
     return down.astype(np.float32)
+
+
+def read_again(
+    counts: Float[np.ndarray, "n g"], mean: Float[np.ndarray, "n g"], spread: Float[np.ndarray, " g"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "n g"]:  # fmt: skip
+    """Other readings of the same cells: Poisson draws of the rate of each, as its count tells it (Gamma posterior)."""
+    return rng.poisson(rng.gamma(counts + spread) * mean / (mean + spread)).astype(np.float32)
 
 
 def fold_for(

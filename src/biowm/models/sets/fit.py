@@ -163,9 +163,9 @@ def _sums(rows: Rows, condition: Int[np.ndarray, " n"], member: Int[np.ndarray, 
     n, c, r, p = len(psi), hot.shape[1], own.shape[1], psi.shape[1]
     ours = (hot[:, :, None] * own[:, None, :]).reshape(n, c * r)
     gram = np.stack([(psi * mask[:, None]).T @ psi for mask in masks.T])[which]
-    left = np.stack([(ours * mask[:, None]).T @ psi for mask in masks.T]).reshape(-1, c, r, p)[which]
+    left = np.stack([(ours * mask[:, None]).T @ psi for mask in masks.T]).reshape(masks.shape[1], c, r, p)[which]
     inner = np.einsum("nk,nc,nr,ns->kcrs", masks, hot, own, own, optimize=True)[which]
-    lefty = (y.T @ ours).reshape(-1, c, r)
+    lefty = (y.T @ ours).reshape(y.shape[1], c, r)
     return _Sums(rows, seen, y, condition, member, groups, gram, y.T @ psi, inner, left, lefty)
 
 

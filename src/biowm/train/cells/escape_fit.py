@@ -70,10 +70,12 @@ def _energies(
 ) -> Float[Array, " c"]:  # fmt: skip
     """The energy distance of every condition's cells to the controls moved by its own mean response."""
 
-    def one(start: Array, seen: Array, w: Array, share: Array) -> Array:
+    def one(now: tuple[Array, Array, Array, Array]) -> Array:
+        start, seen, w, share = now
         response = (w @ seen) / w.sum() - start.mean(0)
         cloud = jnp.concatenate([start + response[None] / (1 - share), start])
         p = jnp.ones(start.shape[0])
         return energy_distance(cloud, seen, x_weights=jnp.concatenate([p * (1 - share), p * share]), y_weights=w)
 
-    return jax.vmap(one)(base, cells, weight, jax.vmap(escape.share)(dose))
+    parts = (base, cells, weight, jax.vmap(escape.share)(dose))
+    return jax.lax.map(one, parts, batch_size=_AT_ONCE)  # not all at once: there may be thousands

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from biowm.core.forecast import forecast, shares
 from biowm.core.queries import Queries
 from biowm.core.world import World
-from biowm.models.cells.moved import fold_for, moved_counts
+from biowm.models.cells.moved import fold_for, moved_counts, read_again
 
 from ..fitted import Fitted
 from ..screens import condition_paths
@@ -100,11 +100,8 @@ def _moved(
     size = np.asarray(pool.size[taken])
     mean = np.asarray(jax.vmap(cells.decoder.mean)(pool.z[taken], pool.size[taken], pool.batch[taken]))
     spread = np.exp(np.asarray(cells.decoder.spread))
-    again, luck = taken[len(base) :], jax.random.key(int(rng.integers(2**31)))
-    fresh = jax.vmap(lambda z, size, batch, key: cells.decoder.sample(z, size, batch, key=key))(
-        pool.z[again], pool.size[again], pool.batch[again], jax.random.split(luck, len(again))
-    )
-    x = np.concatenate([np.asarray(pool.x)[rows[: len(base)]], np.asarray(fresh)])
+    x = np.array(np.asarray(pool.x)[rows])
+    x[len(base) :] = _again(cells, rows[len(base) :], mean[len(base) :], rng)
     read = cells.log1p(x, size)
     # The mean is asked of these very cells, in their batches: what the sample has of its own is not the population's.
     wanted = wanted + np.asarray(cells.encoder.offset)[np.asarray(pool.batch[taken])].mean(0)
@@ -116,6 +113,16 @@ def _moved(
         ours = x[answers], mean[answers], spread
         moved[answers] = moved_counts(*ours, fold_for(*ours, size[answers], np.maximum(target, 0.0)), rng)
     return cells.written(moved, size)
+
+
+def _again(
+    cells: CellPart, rows: Int[np.ndarray, " n"], mean: Float[np.ndarray, "n g"], rng: np.random.Generator
+) -> Float[np.ndarray, "n g"]:
+    """Cells in `rows` of the pool, read once more: counts of the same cell, or values about what the decoder says."""
+    spread = np.exp(np.asarray(cells.decoder.spread))
+    if cells.counted:
+        return read_again(np.asarray(cells.pool.x)[rows], mean, spread, rng)
+    return (mean + spread * rng.standard_normal(mean.shape)).astype(np.float32)
 
 
 def _cells(fitted: Fitted) -> CellPart:
