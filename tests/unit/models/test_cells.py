@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from biowm.models.cells.decoder import CellEncoder, CountDecoder, NormalDecoder
-from biowm.models.cells.moved import expected_log1p, fold_for, moved_counts, read_again
+from biowm.models.cells.moved import expected_log1p, fold_for, matched, moved_counts, read_again
 from biowm.models.cells.pool import CellPool, Escape
 from biowm.models.cells.reading import are_counts, counts_of, read_cells
 
@@ -111,6 +111,15 @@ def test_a_cell_that_is_read_again_has_the_law_of_its_population_and_is_like_its
     np.testing.assert_allclose(again.var(0), x.var(0), rtol=0.06)
     alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(x.T, again.T, strict=True)]
     np.testing.assert_allclose(alike, MEAN / (MEAN + SIZE), atol=0.03)
+
+
+def test_what_is_expected_of_a_population_has_its_totals():
+    rng = np.random.default_rng(6)
+    depth = rng.lognormal(0, 0.8, (60, 1))
+    x = rng.poisson(np.array([[4.0, 0.5, 9.0]]) * depth).astype(np.float32)
+    mean = matched(np.broadcast_to(MEAN, x.shape), x)
+    np.testing.assert_allclose(mean.sum(0), x.sum(0), rtol=0.02)
+    np.testing.assert_allclose(mean.sum(1), x.sum(1), atol=1.0)
 
 
 @pytest.mark.parametrize(("fold", "scale"), [(0.3, 0.5), (1.0, 2.0), (1.1, 4.0), (3.0, 20.0)])

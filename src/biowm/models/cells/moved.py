@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 _REACH, _STEPS, _CLOSE = 7.0, 12, 1e-4  # log fold changes that are looked among, how long, how near to what is wanted
+_PRIOR, _TURNS = 1.0, 5  # counts that the decoder's own total of a gene or a cell is worth
 _TIMES = np.exp(np.arange(-15.0, 4.0, 1.0))  # of the transform; as many more would change a mean by less than .001
 
 
@@ -32,6 +33,16 @@ def moved_counts(
         rate = rng.gamma(counts[:, grown] + r) * mean[:, grown] / (mean[:, grown] + r)
         down[:, grown] += rng.poisson(rate * up[grown])
     return down.astype(np.float32)
+
+
+def matched(mean: Float[np.ndarray, "n g"], counts: Float[np.ndarray, "n g"]) -> Float[np.ndarray, "n g"]:
+    """Expected counts of a population whose totals of genes and of cells are as they were read (each in turn).
+
+    A decoder that was fitted to many populations does not know what is particular to one that has few of the cells.
+    """
+    for axis in (1, 0) * _TURNS:
+        mean = mean * ((counts.sum(axis, keepdims=True) + _PRIOR) / (mean.sum(axis, keepdims=True) + _PRIOR))
+    return mean
 
 
 def read_again(

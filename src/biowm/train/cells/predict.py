@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from biowm.core.forecast import forecast, shares
 from biowm.core.queries import Queries
 from biowm.core.world import World
-from biowm.models.cells.moved import fold_for, moved_counts, read_again
+from biowm.models.cells.moved import fold_for, matched, moved_counts, read_again
 
 from ..fitted import Fitted
 from ..screens import condition_paths
@@ -96,15 +96,14 @@ def _moved(
     given = np.asarray(pool.dose[population])
     escape = float(cells.escape.share(jnp.asarray(np.where(given != 0, 0.0, dose), jnp.float32)))
     answers = rng.random(count) >= escape
-    taken = jnp.asarray(rows)
-    size = np.asarray(pool.size[taken])
-    mean = np.asarray(jax.vmap(cells.decoder.mean)(pool.z[taken], pool.size[taken], pool.batch[taken]))
+    size = np.asarray(pool.size)[rows]
+    mean = _expected(cells, base)[np.searchsorted(base, rows)]
     spread = np.exp(np.asarray(cells.decoder.spread))
     x = np.array(np.asarray(pool.x)[rows])
     x[len(base) :] = _again(cells, rows[len(base) :], mean[len(base) :], rng)
     read = cells.log1p(x, size)
     # The mean is asked of these very cells, in their batches: what the sample has of its own is not the population's.
-    wanted = wanted + np.asarray(cells.encoder.offset)[np.asarray(pool.batch[taken])].mean(0)
+    wanted = wanted + np.asarray(cells.encoder.offset)[np.asarray(pool.batch)[rows]].mean(0)
     target = (wanted * count - read[~answers].sum(0)) / max(answers.sum(), 1)
     if not cells.counted:
         return read + np.where(answers[:, None], target - read[answers].mean(0), 0.0).astype(np.float32)
@@ -113,6 +112,13 @@ def _moved(
         ours = x[answers], mean[answers], spread
         moved[answers] = moved_counts(*ours, fold_for(*ours, size[answers], np.maximum(target, 0.0)), rng)
     return cells.written(moved, size)
+
+
+def _expected(cells: CellPart, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n g"]:
+    """What the decoder expects of all cells of a population; of counts, its totals are those that were read."""
+    pool, taken = cells.pool, jnp.asarray(rows)
+    mean = np.asarray(jax.vmap(cells.decoder.mean)(pool.z[taken], pool.size[taken], pool.batch[taken]))
+    return matched(mean, np.asarray(pool.x)[rows]) if cells.counted else mean
 
 
 def _again(
