@@ -262,7 +262,19 @@ def spec(config: StudyConfig, levels: dict[str, tuple[str, ...]]) -> WorldSpec:
 def _channels(measured: dict[str, Measured]) -> list[Channel]:
     return [
         Channel(
-            name, c.unit, c.link, c.low, c.high, c.floor, c.step, c.lloq, "target", code or None, c.below, c.control
+            name,
+            c.unit,
+            c.link,
+            c.low,
+            c.high,
+            c.floor,
+            c.step,
+            c.lloq,
+            "target",
+            code or None,
+            c.below,
+            c.control,
+            uloq=c.uloq,
         )
         for name, c, code in ((name, c, ", ".join(c.code)) for name, c in measured.items())
     ]

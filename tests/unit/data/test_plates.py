@@ -16,7 +16,8 @@ from biowm.data.study import Study, load
 
 METRIC = "Phase Object Confluence (Percent)"
 WELLS = ("A1", "A2", "B1", "B2")
-MAP = "line,1,2\nA,OVCAR3,OVCAR3\nB,OVCAR4,OVCAR4\n\nolaparib (nM),1,2\nA,0,300\nB,1 uM,30\n\ncondition,1,2\nA,c1,c2\nB,c1,c2\n"
+MAP = "line,1,2\nA,OVCAR3,OVCAR3\nB,OVCAR4,OVCAR4\n\nolaparib (nM),1,2\nA,0,300\nB,1 uM,30\n\n"
+MAP += "condition,1,2\nA,c1,c2\nB,c1,c2\n"
 STUDY: dict[str, Any] = {
     "table": "p1.txt",
     "layout": "plate",
@@ -131,7 +132,7 @@ def test_images_of_a_well_and_standard_errors(tmp_path: Path):
     assert study.subjects == ("A1/1", "A1/2", "B1/1")
     assert study.groups["well"] == ("A1", "A1", "B1")
     assert [float(p.x[0, 0]) for p in study.paths] == [10.0, 11.0, 12.0]
-    with pytest.raises(BadInput, match="row 7, well : A1, Image 2.*same subject and time"):
+    with pytest.raises(BadInput, match=r"row 7, well : A1, Image 2.*same subject and time"):
         read(tmp_path, one, subject="well", **by_well)
     mean = read(tmp_path, one, subject="well", duplicates="mean", **by_well)
     assert float(mean.paths[0].x[0, 0]) == 10.5
@@ -147,7 +148,8 @@ def test_a_data_frame_is_a_plate_too():
 
 
 EVENTS = {"table": "events.csv", "by": "condition", "action": "agent", "onset": "t_start", "stop": "t_end"}
-PULSES = "condition,t_start,t_end,agent,dose,unit\nc1,0,6,oxygen,2,percent\nc1,6,,oxygen,21,percent\nc2,3,,radiation,200,cGy\nc2,6,,radiation,4,Gy\n"
+PULSES = "condition,t_start,t_end,agent,dose,unit\nc1,0,6,oxygen,2,percent\nc1,6,,oxygen,21,percent\n"
+PULSES += "c2,3,,radiation,200,cGy\nc2,6,,radiation,4,Gy\n"
 GIVEN = {"oxygen": {"unit": "percent", "high": 21}, "radiation": {"unit": "Gy", "kind": "bolus"}}
 
 
@@ -162,7 +164,8 @@ def test_events_of_a_condition_are_of_all_its_wells(tmp_path: Path):
 
 def test_a_map_that_we_print_is_read_back(tmp_path: Path):
     """`biowm plan --plate-map` names every well; those of role empty are not in use."""
-    printed = "plate,well,row,column,set,doses,role,replicate,context,rank\n1,A1,A,1,,,control,1,,\n1,A2,A,2,x,x=1,sample,1,,1\n1,A3,A,3,,,empty,,,\n"
+    printed = "plate,well,row,column,set,doses,role,replicate,context,rank\n"
+    printed += "1,A1,A,1,,,control,1,,\n1,A2,A,2,x,x=1,sample,1,,1\n1,A3,A,3,,,empty,,,\n"
     study = read(
         tmp_path, {"p1.txt": export(vessel="1", wells=("A1", "A2")), "map.csv": printed},
         actions={}, traits={"role": {"kind": "category"}}, groups={},
