@@ -47,8 +47,8 @@ def study_growth_rates(
     """Metrics of every drug and every kind of cells, from the first reading of each subject to the one at `at`.
 
     Args: `channel` (default: the first), a count or anything in proportion; `at` in the study's clock, from the first
-    reading on (default: the median of the last times of those who were not lost); `by`, groups or categories that tell cells apart (default: every
-    category among the traits); `unit` of doses (default: that of the first action).
+    reading on (default: the median of the last times of those who were not lost); `by`, groups or categories that tell
+    cells apart (default: every category among the traits); `unit` of doses (default: that of the first action).
     Raises: BadInput where no subject was given nothing, controls did not grow, doses changed before `at`, or a drug has
     fewer than four readings or three doses.
     """
