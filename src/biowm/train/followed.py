@@ -1,10 +1,10 @@
 """How many questions each answered one stands for, where subjects were lost: without it only survivors are scored.
 
-Who is lost (event CENSORED) leaves no reading to be scored at the long leads, and those who stay are not like them: small
-organoids are lost, or the largest leave the picture. The chance to be read on is learned from what was read and given
-before, and an answered question counts by the inverse of the chance that it could be answered (inverse probability of
-censoring weights, doi:10.1111/j.0006-341X.2000.00779.x). What is not told by what was read before (a loss without any
-sign) cannot be put right.
+Who is lost (event CENSORED) leaves no reading to be scored at the long leads, and those who stay are not like them:
+small organoids are lost, or the largest leave the picture. The chance to be read on is learned from what was read and
+given before, and an answered question counts by the inverse of the chance that it could be answered (inverse
+probability of censoring weights, doi:10.1111/j.0006-341X.2000.00779.x). What nothing that was read before tells of (a
+loss without any sign) cannot be put right.
 """
 
 from __future__ import annotations

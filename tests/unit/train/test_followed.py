@@ -15,7 +15,7 @@ TIMES = 8
 
 
 def cohort(n: int, seed: int = 0) -> tuple[Path, Path]:
-    """Log sizes that drift by .3 + .5 (size) a step: all of it, and with the large lost after most of their readings."""
+    """Log sizes that drift by .1 + .15 of themselves a step: all of it, and with the large lost early."""
     rng = np.random.default_rng(seed)
     log = np.zeros((n, TIMES))
     log[:, 0] = rng.normal(0, 0.5, n)

@@ -147,9 +147,9 @@ def cohort(
 
     On each day, from day 0 on, chemo and radio are each given with probability
     sigmoid(gamma / 13 (mean diameter of the last 15 days, this one included, in cm - 6.5)). A path is read no more
-    after its end, death or recovery (event ENDED; the last reading of the recovered is 0). Subject i depends on (key, i, gamma) alone: a
-    larger cohort has the same first patients. Doctors who `lean` know what no table tells: to the log odds of
-    each treatment they add between -lean and lean, by how its kill in this patient ranks.
+    after its end, death or recovery (event ENDED; the last reading of the recovered is 0). Subject i depends on
+    (key, i, gamma) alone: a larger cohort has the same first patients. Doctors who `lean` know what no table tells: to
+    the log odds of each treatment they add between -lean and lean, by how its kill in this patient ranks.
 
     The policies of the published generator (github.com/Valentyn1997/CausalTransformer, c49a24f) differ.
     "published-train": nothing is given on day 0, and the 15 days end the day before. "published-test": 16 days, this
