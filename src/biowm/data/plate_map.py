@@ -20,7 +20,7 @@ import pandas as pd
 
 from biowm.core import units
 
-from . import cells, values
+from . import cells, subjects, values
 from .columns import Action, Constant
 from .config import StudyConfig
 from .faults import fault
@@ -116,14 +116,14 @@ def joined(table: Table, plates: Table, spec: PlateMap, study: StudyConfig) -> T
         raise fault("this column in the readings, too", "it in one of them", file=plates.files[0], column=both)
     here, there = _keys(table, spec, by_plate), _keys(plates, spec, by_plate)
     index = pd.Index(there).get_indexer(pd.Index(here))
-    read = np.isin(here, list({key for key, seen in zip(here, _read(table, study), strict=True) if seen}))
+    read = np.isin(here, list({key for key, seen in zip(here, subjects.read(table, study), strict=True) if seen}))
     missed = np.flatnonzero((index < 0) & read)
     if len(missed):
-        found = f"well {_shown(here[missed[0]])}, which the plate map {plates.files[0]} misses"
+        found = f"well {_shown(str(here[missed[0]]))}, which the plate map {plates.files[0]} misses"
         raise table.bad(missed[0], spec.well, found, "every well that was read, in the map")
     unread = np.flatnonzero(~np.isin(there, list(set(here[read]))))
     if len(unread):
-        found = f"well {_shown(there[unread[0]])}, which {', '.join(table.files[:2])} never read"
+        found = f"well {_shown(str(there[unread[0]]))}, which {', '.join(table.files[:2])} never read"
         raise plates.bad(unread[0], spec.well, found, "wells that were read (or leave the well empty in the map)")
     out = index < 0
     table.note("rows of wells without a reading, not in the plate map", np.flatnonzero(out), spec.well)
@@ -131,11 +131,6 @@ def joined(table: Table, plates: Table, spec: PlateMap, study: StudyConfig) -> T
     frame = pd.concat([kept.frame, *(plates.frame[[c]].iloc[index].reset_index(drop=True) for c in new)], axis=1)
     kept.repairs.extend(plates.repairs)
     return Table(frame, kept.files, kept.file, kept.row, tuple(h | set(new) for h in kept.headers), kept.repairs)
-
-
-def _read(table: Table, study: StudyConfig) -> np.ndarray:
-    columns = [c.column or name for name, c in study.measured.items()]
-    return np.logical_or.reduce([~cells.blank(cells.text(table.column(c)), study.na).to_numpy() for c in columns])
 
 
 def _keys(table: Table, spec: PlateMap, by_plate: bool) -> np.ndarray:

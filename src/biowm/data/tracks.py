@@ -64,7 +64,7 @@ def linked(
         if rule.divisions == "refuse" and len(wrong):
             i = int(wrong[np.argmin(t[wrong])])
             mine, other = (0, 1) if many is out else (1, 0)
-            others = " and ".join(node[j] for j in edges[edges[:, mine] == i, other])
+            others = " and ".join(str(node[j]) for j in edges[edges[:, mine] == i, other])
             expected = (
                 "tracks that do not (or say tracks: {divisions: cut}: the path ends there and each goes on alone)"
             )
@@ -106,7 +106,7 @@ def of_table(table: Table, study: StudyConfig) -> Table:
     at = index.get_indexer(pd.Index(said[has]))
     lost = np.flatnonzero(at < 0)
     if len(lost):
-        i = has[lost[0]]
+        i = int(has[lost[0]])
         raise table.bad(i, rule.parent, repr(said[i]), f"an object of the column {own}, or nothing")
     how = cells.Reading(study.na, cells.decimal_comma(table, [study.time.column]))
     t = cells.times(table, study.time, study.time.column, how)
@@ -140,5 +140,8 @@ def _names(whole: Sequence[str], piece: Int[np.ndarray, " n"], t: Float[np.ndarr
     pieces = pieces.sort_values(["lineage", "t"], kind="stable")
     rank = pieces.groupby("lineage").cumcount() + 1
     size = pieces.groupby("lineage")["t"].transform("size")
-    named = {p: f"{name}.{rank[p]}" if size[p] > 1 else name for p, name in pieces["lineage"].items()}
-    return [named[p] for p in piece]
+    named = {
+        p: f"{name}.{k}" if n > 1 else name
+        for p, name, k, n in zip(pieces.index, pieces["lineage"], rank, size, strict=True)
+    }
+    return [str(named[p]) for p in piece]

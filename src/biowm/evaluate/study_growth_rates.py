@@ -76,8 +76,8 @@ def study_growth_rates(
     table = pd.DataFrame(rows, columns=names)
     _enough(study, table)
     found = growth_rates(table, unit=unit or str(table["unit"].iloc[0]), file=f"study {study.config.study}")
-    subjects = [tuple(study.subjects[i] for i in some) for some in (wells.lost, wells.unread)]
-    return StudyGrowthRates(found, study.spec.channels[column].name, wells.at, *subjects, tuple(mixed))
+    lost, unread = (tuple(study.subjects[i] for i in some) for some in (wells.lost, wells.unread))
+    return StudyGrowthRates(found, study.spec.channels[column].name, wells.at, lost, unread, tuple(mixed))
 
 
 @dataclass(frozen=True)
