@@ -26,7 +26,8 @@ def agree(table: Table, export: Int[np.ndarray, " rows"], study: StudyConfig) ->
     named = next((str(c) for c in frame.columns if str(c).casefold() == _DATE.casefold()), None)
     if named is None or column == named or study.time.at is not None:
         return
-    t = pd.to_numeric(frame[column], errors="coerce").to_numpy(float)
+    said = cells.text(frame[column]).str.replace(",", ".", regex=False)
+    t = pd.to_numeric(said, errors="coerce").to_numpy(float)
     dates = cells.text(frame[named])
     known = np.isfinite(t) & ~dates.isin(cells.BLANKS).to_numpy()
     if not known.any() or cells.kind_of_time(table, study.time, column) != cells.NUMBERS:

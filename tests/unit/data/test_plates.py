@@ -257,6 +257,34 @@ def test_other_plates_may_have_other_clocks_and_dates_settle_which_way_they_are_
     np.testing.assert_array_equal(study.paths[0].t, [0, 12, 24])
 
 
+def test_two_clocks_are_one_by_their_dates(tmp_path: Path):
+    """What the message of disagreeing clocks says to do; the second instrument began 55 minutes later."""
+    both = {"p1.txt": export(), "p2.txt": export("2019-05-13 19:10", metric="Red Count", level=100.0)}
+    channels = STUDY["channels"] | {"red": {"column": "Red Count", "unit": "1", "link": "log"}}
+    clock = {"column": "Date Time", "unit": "h", "format": "%d/%m/%Y %I:%M:%S %p"}
+    study = read(tmp_path, both, table="p*.txt", channels=channels, time=clock)
+    assert len(study.subjects) == 4
+    np.testing.assert_allclose(study.paths[0].t, np.sort([*range(0, 12, 3), *(h + 55 / 60 for h in range(0, 12, 3))]))
+
+
+def test_a_decimal_comma_is_read_in_times_too(tmp_path: Path):
+    comma = export(mark=";", hours=(0, 0.5, 1.5)).replace(".", ",")
+    late = export("2019-05-14 18:15", metric="Red Count", mark=";", hours=(0, 0.5)).replace(".", ",")
+    study = read(tmp_path, {"p1.txt": comma})
+    np.testing.assert_array_equal(study.paths[0].t, [0, 0.5, 1.5])
+    with pytest.raises(BadInput, match=r"2019-05-14 18:15.*one clock"):
+        read(tmp_path, {"p1.txt": comma, "p2.txt": late}, table="p*.txt")
+
+
+def test_each_plate_has_the_map_that_is_named_after_it(tmp_path: Path):
+    plates = {"p1.txt": export(), "p2.txt": export(vessel="P2")}
+    maps = {"P1.csv": "line,1,2\nA,x,x\nB,y,y\n", "P2.csv": "line,1,2\nA,z,z\nB,z,z\n"}
+    study = read(tmp_path, plates | maps, table="p*.txt", plate_map="P?.csv", groups={"line": "line"}, actions={})
+    assert study.groups["line"] == ("x", "x", "y", "y", "z", "z", "z", "z")
+    with pytest.raises(BadInput, match=r"p2\.txt, row 7, well A1.*well A1 of plate P2, which the plate map"):
+        read(tmp_path, plates | {"P2.csv": "line,1,2\nB,z,z\n"}, table="p*.txt", plate_map="P?.csv", actions={})
+
+
 def test_a_split_by_group_keeps_wells_of_a_donor_together(tmp_path: Path):
     from biowm.data.splits import split
 
