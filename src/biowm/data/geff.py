@@ -95,9 +95,12 @@ def _group(path: Path) -> zarr.Group:
 
 
 def _array(path: Path, group: zarr.Group, name: str) -> np.ndarray:
-    if name not in group:
+    import zarr
+
+    found = group.get(name)
+    if not isinstance(found, zarr.Array):
         raise fault(f"no {name}", "it: a graph has nodes/ids and edges/ids", file=path)
-    return np.asarray(group[name][...])  # pyright: ignore[reportIndexIssue]
+    return np.asarray(found[...])
 
 
 def _properties(path: Path, group: zarr.Group, n: int, repairs: list[Repair]) -> dict[str, np.ndarray]:

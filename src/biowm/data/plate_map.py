@@ -33,6 +33,7 @@ from .wells import grids, said, well
 _AGENT, _DOSE, _UNIT, _ROLE = "agent", "dose", "unit", "role"
 _NAMED = re.compile(r"(.+?)\s*[(\[]\s*([^()\[\]]+?)\s*[)\]]")
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S.*)?")
+_COMMA = re.compile(r"(?!\d{1,3},\d{3}\b)\d+,\d+\b.*")  # a decimal comma, beyond doubt: 1,000 may be a thousand
 
 
 @dataclass
@@ -65,6 +66,10 @@ class _Maps:
         keys = list(self.said)
         names = list(dict.fromkeys(name for one in self.said.values() for name in one))
         frame = pd.DataFrame([[self.said[k].get(n, "") for n in names] for k in keys], columns=names, dtype=object)
+        for name in names:  # numbers as such: how readings write theirs (a decimal comma) is not how these are written
+            one, text = _declared(self.study, name), cells.text(frame[name])
+            if one is not None and pd.to_numeric(text[text != ""], errors="coerce").notna().all():
+                frame[name] = pd.to_numeric(text, errors="coerce")
         frame.insert(0, spec.well, [k[1] for k in keys])
         if any(k[0] for k in keys):
             frame.insert(0, spec.plate, [k[0] for k in keys])
@@ -222,7 +227,7 @@ def _converted(text: str, unit: str, one: Action | Constant | None, study: Study
     """The text, with its number in the unit of what it is read as. Raises ValueError saying what was expected."""
     if one is None or not text or not one.unit or text in cells.BLANKS or text in study.na:
         return text
-    match = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(text.replace(",", ".", 1) if _COMMA.fullmatch(text) else text)
     if match is None:
         if isinstance(one, Action) and one.kind == "switch":
             return text  # on, off

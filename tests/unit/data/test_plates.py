@@ -270,7 +270,8 @@ def test_two_clocks_are_one_by_their_dates(tmp_path: Path):
 def test_a_decimal_comma_is_read_in_times_too(tmp_path: Path):
     comma = export(mark=";", hours=(0, 0.5, 1.5)).replace(".", ",")
     late = export("2019-05-14 18:15", metric="Red Count", mark=";", hours=(0, 0.5)).replace(".", ",")
-    study = read(tmp_path, {"p1.txt": comma})
+    study = read(tmp_path, {"p1.txt": comma, "map.csv": MAP.replace("1 uM", '"0,5 uM"')})
+    assert [round(d[1], 6) for d in doses(study, "P1/B1") + doses(study, "P1/A2")] == [0.5, 0.3]
     np.testing.assert_array_equal(study.paths[0].t, [0, 0.5, 1.5])
     with pytest.raises(BadInput, match=r"2019-05-14 18:15.*one clock"):
         read(tmp_path, {"p1.txt": comma, "p2.txt": late}, table="p*.txt")

@@ -77,8 +77,8 @@ def _lost(fitted: Fitted) -> tuple[str, ...]:
     return (
         f"{np.sum(events == CENSORED)} of {len(events)} subjects were lost (censored). What was read of them is "
         "learned from, and in every error an answer counts for those like it that could not be given, up to "
-        f"{MOST:g} of them, as far as what was read before foretells who is lost. Bands and their coverage are of those "
-        "who were read.",
+        f"{MOST:g} of them, as far as what was read before foretells who is lost. Bands and their coverage are of "
+        "those who were read.",
     )
 
 
