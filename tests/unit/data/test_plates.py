@@ -200,7 +200,7 @@ BAD = {
     ),
     "dose out of range": (
         {"map.csv": MAP.replace("1 uM", "101 uM")}, {},
-        ("map.csv", "row of well B1", "column olaparib", "'101'", "at most 100 uM"),
+        ("map.csv", "row of well B1", "column olaparib", "'101.0'", "at most 100 uM"),
     ),
     "well twice in the map": (
         {"map.csv": "well,line\nA1,x\nA2,x\nA01,y\n"}, {},
