@@ -12,6 +12,7 @@ import yaml
 
 from biowm.core.errors import BadInput
 from biowm.core.schedule import entries
+from biowm.data.locate import data_roots
 from biowm.data.study import Study, load
 
 METRIC = "Phase Object Confluence (Percent)"
@@ -306,3 +307,44 @@ def test_text_is_no_place_for_a_book(tmp_path: Path):
     (tmp_path / "p1.xlsx").write_bytes(b"nothing")
     with pytest.raises(BadInput, match=r"p1\.xlsx"):
         read(tmp_path, {}, table="p1.xlsx")
+
+
+def test_real_wells_read_the_same_from_their_plate_as_from_a_long_table(tmp_path: Path):
+    """Olaparib on OVCAR3 at low density (Strobl et al. 2024): its long table, and an export and a map made of it."""
+    found = [root / "tissue/parpi_schedules/continuousTreatmentDf_cleaned.csv" for root in data_roots()]
+    file = next((f for f in found if f.is_file()), None)
+    if file is None:
+        pytest.skip("the olaparib table is not here")
+    long = pd.read_csv(file).query("CellLine == 'OVCAR3' and SeedingDensity == 'lowDensity'")
+    wide = long.pivot(index=["Date", "Time"], columns="WellId", values="Confluence").sort_index(level="Time")
+    wide.reset_index().rename(columns={"Date": "Date Time", "Time": "Elapsed"}).to_csv(tmp_path / "e.csv", index=False)
+    wells = long.drop_duplicates("WellId")
+    wells = wells.assign(drug=1000 * wells["DrugConcentration"], unit="nM", agent="olaparib").sort_values("drug")
+    tidy = wells[["WellId", "ReplicateId", "agent", "drug", "unit"]]
+    tidy.columns = pd.Index(["well", "replicate", "agent", "dose", "unit"])
+    tidy.to_excel(tmp_path / "map.xlsx", index=False)
+    channel = {"unit": "%", "link": "logit", "low": 0, "high": 100}
+    actions = {"olaparib": {"unit": "uM"}}
+    plate = load(
+        tmp_path / "e.csv",
+        {
+            "layout": "plate", "plate_map": str(tmp_path / "map.xlsx"), "subject": "well",
+            "time": {"column": "Elapsed", "unit": "d"}, "channels": {"c": channel | {"column": "value"}},
+            "actions": actions, "groups": {"replicate": "replicate"},
+        },
+    )  # fmt: skip
+    table = load(
+        long,
+        {
+            "subject": "WellId", "time": {"column": "Time", "unit": "d"},
+            "channels": {"c": channel | {"column": "Confluence"}},
+            "actions": {"olaparib": {"unit": "uM", "column": "DrugConcentration"}},
+        },
+    )  # fmt: skip
+    assert len(plate.subjects) == 18
+    assert plate.subjects == table.subjects
+    for a, b, name in zip(plate.paths, table.paths, plate.subjects, strict=True):
+        np.testing.assert_array_equal(a.t, b.t)
+        np.testing.assert_array_equal(a.x, b.x)
+        assert doses(plate, name) == doses(table, name)
+    assert len(set(plate.groups["replicate"])) == 3
