@@ -19,7 +19,11 @@ KNOWN = {
 }
 
 
-@pytest.fixture(scope="module", params=registry.names("worlds"))
+# One worker puts all gates to a world, once.
+WORLDS = [pytest.param(name, marks=pytest.mark.xdist_group(f"gates {name}")) for name in registry.names("worlds")]
+
+
+@pytest.fixture(scope="module", params=WORLDS)
 def certified(request: pytest.FixtureRequest) -> tuple[str, Report]:
     world = registry.get("worlds", request.param)()
     return request.param, certify(exam_of_world(world))

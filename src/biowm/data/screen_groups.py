@@ -141,13 +141,18 @@ def _controls(found: list[Kind], config: Filled, source: Source) -> None:
 
 
 def _one_unit(kinds: Sequence[Kind], file: str, config: Filled) -> list[Kind]:
-    """The same, the doses of each target in the unit it was first given in."""
+    """The same, the doses of each target in the unit it was first given in; no target both knocked out and down."""
     unit: dict[str, str] = {}
+    less: dict[str, set[str | None]] = {}
     for member in (member for kind in kinds for member in kind.given):
         first, column = unit.setdefault(member.target, member.unit), config.actions.labels.obs
         if bool(first) != bool(member.unit):
             found = f"{member.target} with a dose in some cells and without in others"
             raise fault(found, "one or the other", file=file, column=column)
+        less.setdefault(member.target, set()).update({member.effect} & {"down", "knock-out"})
+        if len(less[member.target]) > 1:
+            found = f"{member.target} both turned down and knocked out"
+            raise fault(found, "one of the two in a screen (key where leaves cells out)", file=file, column=column)
         try:
             units.factor(member.unit, first)
         except units.UnitError as error:

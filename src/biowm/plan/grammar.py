@@ -172,7 +172,8 @@ def _product(unit: str, clock: str, operator: str) -> str:
 def _kinds(spec: WorldSpec) -> dict[str, tuple[Kind, int]]:
     kinds: dict[str, tuple[Kind, int]] = {c.name: ("channel", i) for i, c in enumerate(spec.channels)}
     for i, card in enumerate(spec.actions):
-        kinds[card.name] = ("bolus" if card.kind == "bolus" else "rate", i)
+        if card.kind != "set-member" or card.name not in kinds:  # of a gene that is switched and read, what is read
+            kinds[card.name] = ("bolus" if card.kind == "bolus" else "rate", i)
     return kinds
 
 

@@ -183,19 +183,31 @@ class Langevin(Open):
         dt: Float[Array, ""],
         steps: int,
     ) -> tuple[Float[Array, " s"], Float[Array, "s s"]]:
-        """Mean and covariance after `dt` under constant actions, by the linear noise approximation."""
-        s = len(mean)
+        """Mean and covariance after `dt` under constant actions, by the linear noise approximation.
 
-        def slope(both: Float[Array, " m"]) -> Float[Array, " m"]:
-            x, p = both[:s], both[s:].reshape(s, s)
-            rates = jax.jacfwd(lambda y: self.drift(line, own, y, action))(x)
+        Both to order 4, the covariance with the slopes and the noise in the middle of each step.
+        """
+        h = dt / steps
+
+        def slope(x: Float[Array, " s"]) -> Float[Array, " s"]:
+            return self.drift(line, own, x, action)
+
+        def body(now: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+            x, p = now
+            after = runge_kutta(slope, x, h, 1)
+            middle = (x + after) / 2
+            rates = h * jax.jacfwd(slope)(middle)
             moved = rates @ p
-            p = moved + moved.T + jnp.diag(jnp.square(self.spread(line, own, x, action)))
-            return jnp.concatenate([self.drift(line, own, x, action), p.ravel()])
+            change = moved + moved.T + jnp.diag(h * jnp.square(self.spread(line, own, middle, action)))
+            p = p + change
+            for order in (2, 3, 4):
+                moved = rates @ change / order
+                change = moved + moved.T
+                p = p + change
+            return (after, p), None
 
-        both = runge_kutta(slope, jnp.concatenate([mean, cov.ravel()]), dt, steps)
-        p = both[s:].reshape(s, s)
-        return self.within(both[:s]), 0.5 * (p + p.T)
+        (x, p), _ = jax.lax.scan(body, (mean, cov), None, length=steps)
+        return self.within(x), 0.5 * (p + p.T)
 
     def _read(
         self, belief: LangevinBelief, reading: Float[Array, " s"], mask: Bool[Array, " s"]

@@ -53,6 +53,14 @@ def test_a_context_without_controls_is_named():
     )
 
 
+def test_a_target_that_is_knocked_out_and_turned_down_is_two_things():
+    obs = {**SCPERTURB, "perturbation": repeat(["control", "A", "A", "B"]), "nperts": repeat([0, 1, 1, 1])}
+    kinds = {**obs, "perturbation_type": repeat(["CRISPRi", "CRISPRi", "CRISPR-KO", "CRISPRi"])}
+    refused(cells(kinds), "A both turned down and knocked out", "expected one of the two", "where")
+    ways = {**obs, "perturbation_type": repeat(["CRISPRi", "CRISPRi", "CRISPRa", "CRISPRi"])}
+    assert load_screen(cells(ways), {"regime": "cloud"}).spec.actions[0].low == -1.0
+
+
 def test_two_words_for_control_in_one_table_are_refused():
     obs = {**PERTURBENCH, "condition": repeat(["control", "A+ctrl", "B", "A+B"])}
     message = refused(cells(obs), "row cell3", "'ctrl' as a member of 'A+ctrl'", "value: [control, ctrl]")

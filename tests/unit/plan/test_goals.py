@@ -150,3 +150,9 @@ def test_margin_counts_past_the_bound_on_either_side():
 def test_shortfall_agrees_with_the_share_of_draws(level, holds):
     margins = jnp.array([-1.0] * 9 + [2.0])
     assert bool(shortfall(margins, level) <= 0) == holds
+
+
+def test_of_a_gene_that_is_switched_and_read_a_goal_means_what_is_read():
+    genes = WorldSpec("screen", "h", (Channel("KLF1", "1"),), (ActionCard("KLF1", "", "set-member"),), regime="cloud")
+    goal = parse_goal("maximise final KLF1", genes)
+    assert "final KLF1" in str(goal)

@@ -32,7 +32,7 @@ from ..langevin import Langevin
 from .topology import Edge, nodes_of, random_edges
 
 LINES = ("A", "B")
-SIZES = 16  # sizes of cells, of each line
+SIZES = 6  # sizes of cells, of each line: a belief holds a covariance for each
 SIZE = 0.2  # sd of the log size: assumed
 FOLD = 4.0  # of production at full activation: as CRISPRa often reaches
 CAPTURE = 0.5  # share of transcripts that a reading of the world counts

@@ -13,6 +13,8 @@ from ..joints import Joint, Part
 from ..molecule.engagement import Engagement
 from .signalling import growth_signalling
 
+SUBJECTS = 36  # every dish of cells once, each under a drug of another body
+
 
 @register("worlds", "cell/treated")
 def treated() -> Coupled:
@@ -22,4 +24,4 @@ def treated() -> Coupled:
     """
     drug, cells = Part("drug", Engagement(steps=4)), Part("cells", growth_signalling(), steps=2)
     joint = Joint("drug", "occupancy", "cells", "MEKi")
-    return couple("cell/treated", (drug, cells), (joint,), spacing=0.5, exchanges=1)
+    return couple("cell/treated", (drug, cells), (joint,), spacing=0.5, exchanges=1, subjects=SUBJECTS)
