@@ -27,6 +27,7 @@ def test_there_is_a_tutorial_for_each_capability():
         "virtual-cohort",
         "next-experiments",
         "screens-as-anndata",
+        "plates-and-tracks",
     ]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options, output
+
+if TYPE_CHECKING:
+    from biowm.evaluate.growth_rates import GrowthRates
 
 app = typer.Typer(help="Known data sets, and what a study file means.", no_args_is_help=True)
 
@@ -101,28 +104,44 @@ def check(study: options.StudyFile, data: options.Data = None, seed: options.See
 @app.command("growth-rates")
 def growth_rates(
     table: Annotated[
-        Path, typer.Argument(metavar="TABLE.csv", help="A row a well, with counts of cells.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="TABLE.csv|STUDY.yaml", help="A row a well, with counts of cells; or a study.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The CSV of metrics to write.", show_default=False)],
-    unit: Annotated[str, typer.Option(help="Unit of concentrations and GR50 that are written.")] = "umol/L",
+    unit: Annotated[
+        str | None,
+        typer.Option(help="Unit of concentrations and GR50 (umol/L; of a study: its own).", show_default=False),
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="Of a study: read at this time, such as '72 h'.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Of a study: the channel (default: the first).")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Of a study: a group or category that tells cells apart.")
+    ] = None,
+    data: options.Data = None,
     plot: options.Plot = None,
 ) -> None:
     """Growth rate inhibition of every cell line and drug: GR50, GRmax, GR_AOC and the slope h of the curve.
 
     What a drug does to how fast cells divide, whatever that speed is (doi:10.1038/nmeth.3853); a curve that is no
     better than a flat line is called flat. Columns: cell_line, drug, concentration, unit (of the concentration),
-    cell_count, cell_count__time0 (at the start) and cell_count__ctrl (at the end, without drug).
+    cell_count, cell_count__time0 (at the start) and cell_count__ctrl (at the end, without drug). Of a study (a plate
+    with its map): wells under one held dose, against wells that were given nothing.
 
     \b
     biowm data growth-rates wells.csv --out gr.csv
-    biowm data growth-rates wells.csv --out gr.csv --unit nmol/L --plot curves.png
+    biowm data growth-rates plate.yaml --out gr.csv --at "72 h" --plot curves.png
     """
     from rich.table import Table
 
     from biowm.evaluate.growth_rates import write_growth_rates
 
-    found = write_growth_rates(table, out, unit=unit)
-    shown = Table("cell line", "drug", "fit", f"GR50 ({unit})", "GRmax", "GR_AOC", "h")
+    if table.suffix in (".yaml", ".yml"):
+        found, notes = _of_study(table, out, unit, at, channel, by or [], data)
+    else:
+        found, notes = write_growth_rates(table, out, unit=unit or "umol/L"), []
+    shown = Table("cell line", "drug", "fit", f"GR50 ({found.unit})", "GRmax", "GR_AOC", "h")
     for row in found.metrics.to_dict("records"):
         numbers = [f"{row[name]:.3g}" for name in ("gr50", "gr_max", "gr_aoc", "hill")]
         shown.add_row(row["cell_line"], row["drug"], row["fit"], *numbers)
@@ -133,4 +152,38 @@ def growth_rates(
 
         save(growth_rate_figure(found), plot)
     output.show(shown)
+    for note in notes:
+        output.note(note)
     output.note(f"written to {out}" + ("" if plot is None else f" and {plot}"))
+
+
+def _of_study(
+    file: Path, out: Path, unit: str | None, at: str | None, channel: str | None, by: list[str], data: Path | None
+) -> tuple[GrowthRates, list[str]]:
+    """Metrics of a study, written, and who was left out."""
+    from biowm.core.errors import BadInput
+    from biowm.core.units import UnitError
+    from biowm.data.load import load
+    from biowm.data.study import Study
+    from biowm.evaluate.study_growth_rates import at_of, study_growth_rates
+
+    study = load(file, data=data)
+    if not isinstance(study, Study):
+        raise BadInput(f"{file}: found a screen of cells, expected a study of wells (regime: path)")
+    try:
+        time = at_of(study, at)
+    except UnitError as error:
+        raise BadInput(str(error)) from None
+    got = study_growth_rates(study, channel=channel, at=time, by=by, unit=unit)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    got.found.metrics.to_csv(out, index=False)
+    clock = study.spec.clock
+    told = [f"{got.channel} from the first reading to {got.at:g} {clock}"]
+    for some, why in (
+        (got.lost, "lost before: these numbers are of those that were not"),
+        (got.unread, "not read then"),
+        (got.mixed, "given several drugs"),
+    ):
+        if some:
+            told.append(f"{len(some)} subjects left out, {why} ({', '.join(some[:3])}{', ...' if some[3:] else ''})")
+    return got.found, told

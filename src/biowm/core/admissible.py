@@ -11,7 +11,7 @@ from .spec import WorldSpec
 def admissible(spec: WorldSpec, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     """A reading near `x` that the channels admit; `x` itself where they declare nothing.
 
-    Values beyond a range go to its end, those below the limit of quantification are read as the limit (as censored
+    Values beyond a range go to its end, those beyond a limit of quantification are read as the limit (as censored
     readings of a table are), ordinal ones go to their nearest level, those of channels in order are sorted. None of
     this takes a draw further from any admissible truth than rounding must (doi:10.1093/biomet/asp030).
     """
@@ -21,8 +21,9 @@ def admissible(spec: WorldSpec, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]
             x = x.at[..., j].set(jnp.clip(low + step * jnp.rint((x[..., j] - low) / step), low, high))
             continue
         least = max((end for end in (low, channel.lloq) if end is not None), default=None)
-        if least is not None or high is not None:
-            x = x.at[..., j].set(jnp.clip(x[..., j], least, high))
+        most = min((end for end in (high, channel.uloq) if end is not None), default=None)
+        if least is not None or most is not None:
+            x = x.at[..., j].set(jnp.clip(x[..., j], least, most))
     for chain in spec.chains:
         columns = jnp.asarray(chain)
         x = x.at[..., columns].set(jnp.sort(x[..., columns], axis=-1))

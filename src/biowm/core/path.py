@@ -21,7 +21,8 @@ Stacked = TypeVar("Stacked", "Path", Schedule)
 class Path(eqx.Module):
     """Readings `x` (NaN where not read) at increasing times `t`, with schedule and traits.
 
-    Padding repeats the last time and holds no reading. `event` is RUNNING, ENDED (death, failure) or CENSORED.
+    Padding repeats the last time and holds no reading. `event` is RUNNING, ENDED (death, failure,
+    recovery, a division) or CENSORED (lost: it went on and was read no more).
     Stacked paths have a leading axis B.
     """
 

@@ -21,7 +21,8 @@ class Channel:
     `low` to `high` in steps of `resolution`. `below` names a channel of the same unit that this one never exceeds
     (diastolic below systolic). `role` is "target" for a channel that is forecast and scored and "covariate" for one
     that only informs the others. `control` is what it is by definition where nothing is given (0 for a log ratio to the
-    control), where that is known.
+    control), where that is known. Below `lloq` and above `uloq` the instrument tells nothing apart: readings there are
+    the limit.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Channel:
     below: str | None = None
     control: float | None = None
     vector: str | None = None
+    uloq: float | None = None
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ def is_amount(unit: str) -> bool:
 
 
 def is_per_time(unit: str) -> bool:
-    """Whether `unit` is something per time: mg/d, U_insulin/kg/h."""
-    return dict[str, Any](parse(unit).dimensionality).get("[time]", 0) < 0
+    """Whether `unit` is something per time: mg/d, U_insulin/kg/h (but not Gy or kPa, which are per time squared)."""
+    return dict[str, Any](parse(unit).dimensionality).get("[time]", 0) == -1
 
 
 def quantity(text: str, unit: str, what: str = "value") -> float:

@@ -227,7 +227,7 @@ def _dates(
         stamps = pd.to_datetime(said, format=pattern, errors="coerce", utc=True)
         fits = {pattern: stamps}
     else:
-        fits = _fitting(said)
+        fits = fitting(said)
     stamps = max(fits.values(), key=lambda s: s.notna().sum())
     wrong = np.flatnonzero(stamps.isna() & ~blank)
     if len(wrong):
@@ -246,7 +246,7 @@ def _dates(
     return stamps
 
 
-def _fitting(said: pd.Series) -> dict[str, pd.Series]:
+def fitting(said: pd.Series) -> dict[str, pd.Series]:
     """The ways to write dates under which the first cells (and so perhaps all) are dates."""
     head = said.dropna().iloc[:20]
     day, clock = " " in "".join(head), any(":" in cell for cell in head)

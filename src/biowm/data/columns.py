@@ -75,18 +75,26 @@ class Measured(_Bounded):
 
     `control`: what it is by definition where nothing is given, such as 0 for a log ratio to the control.
 
-    In NONMEM tables `dvid` or `cmt` says which readings are its, in MEDS folders `code`.
+    Readings below `lloq` or above `uloq` (a well that is full) are the limit. In NONMEM tables `dvid` or `cmt` says
+    which readings are its, in MEDS folders `code`.
     """
 
     link: Literal["log", "logit", "real", "ordinal"] = "real"
     floor: float = Field(default=0.0, ge=0)
     resolution: float = Field(default=0.0, ge=0)
     lloq: float | None = None
+    uloq: float | None = None
     blank: float | None = None
     below: str | None = None
     control: float | None = None
     dvid: Text | None = None
     cmt: Text | None = None
+
+    @model_validator(mode="after")
+    def _quantified(self) -> Measured:
+        if self.lloq is not None and self.uloq is not None and not self.lloq < self.uloq:
+            raise ValueError(f"lloq {self.lloq:g} is not below uloq {self.uloq:g}")
+        return self
 
     @field_validator("link", mode="before")
     @classmethod

@@ -14,29 +14,46 @@ from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec, chains
 from .codes import Window
 from .columns import Action, Columns, Constant, Covariate, Measured, Text, Time
 from .keys import Keys, closest, read_yaml, refuse
+from .layouts import PlateMap, Tracks
 from .side import Side
 
 _LATER = {"control", "context", "layer"}
 
 
 class Events(Keys):
-    """Interventions as their own table: a column per action, or the columns action, dose, onset, stop."""
+    """Interventions as their own table: a column per action, or the columns action, dose, onset, stop (and unit).
+
+    `by`: columns of both tables (a condition) that say whose they are, where they are of more than one subject.
+    """
 
     table: str
     subject: Columns | None = None
+    by: Columns | None = None
     time: str | None = None
     action: str = "action"
     dose: str = "dose"
+    unit: str = "unit"
     onset: str = "onset"
     stop: str = "stop"
 
 
 class End(Keys):
-    """Which values of `column` say that a subject ended (death, failure) or left."""
+    """Which values of `column` say that a subject ended (death, failure) or left.
 
-    column: str
+    `lost` names a group (the well of a track): who was last read before the last reading of its group was lost there,
+    and is censored, too, unless `column` says how it ended.
+    """
+
+    column: str | None = None
     ended: tuple[Text, ...] = ()
     censored: tuple[Text, ...] = ()
+    lost: str | None = None
+
+    @model_validator(mode="after")
+    def _says_how(self) -> End:
+        if self.column is None and (self.lost is None or self.ended or self.censored):
+            raise ValueError("expected column, whose words say how a subject ended, or lost, a group that was read on")
+        return self
 
 
 class Assignment(Keys):
@@ -111,7 +128,10 @@ class StudyConfig(Keys):
 
     study: str = "study"
     table: str
-    format: Literal["csv", "tsv", "parquet", "xlsx", "curves", "nonmem", "meds"] | None = None
+    format: Literal["csv", "tsv", "parquet", "xlsx", "curves", "nonmem", "meds", "trackmate", "geff"] | None = None
+    layout: Literal["long", "plate"] = "long"
+    plate_map: PlateMap | None = None
+    tracks: Tracks | None = None
     columns: tuple[str, ...] | None = None
     na: tuple[Text, ...] = ()
     regime: Literal["path"] = "path"
@@ -170,6 +190,10 @@ class StudyConfig(Keys):
         labelled += [n for n, a in self.actions.items() if a.cmt is not None]
         if labelled and self.format != "nonmem":
             raise ValueError(f"{', '.join(labelled)}: the keys dvid and cmt belong to format: nonmem")
+        if self.end is not None and self.end.lost is not None and self.end.lost not in self.groups:
+            raise ValueError(f"end.lost {self.end.lost!r} is no group{closest(self.end.lost, self.groups)}")
+        if self.layout == "plate" and (self.format not in (None, "csv", "tsv", "xlsx") or self.columns or self.tracks):
+            raise ValueError("layout: plate is of csv, tsv and xlsx with a header, without the keys columns and tracks")
         known = ["subject", *(["member"] if self.screen else []), *self.groups]
         if self.split.by not in known:
             raise ValueError(f"split.by {self.split.by!r} is no group{closest(self.split.by, known)}")
@@ -238,7 +262,19 @@ def spec(config: StudyConfig, levels: dict[str, tuple[str, ...]]) -> WorldSpec:
 def _channels(measured: dict[str, Measured]) -> list[Channel]:
     return [
         Channel(
-            name, c.unit, c.link, c.low, c.high, c.floor, c.step, c.lloq, "target", code or None, c.below, c.control
+            name,
+            c.unit,
+            c.link,
+            c.low,
+            c.high,
+            c.floor,
+            c.step,
+            c.lloq,
+            "target",
+            code or None,
+            c.below,
+            c.control,
+            uloq=c.uloq,
         )
         for name, c, code in ((name, c, ", ".join(c.code)) for name, c in measured.items())
     ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
+
+from biowm.core.units import UnitError, factor
 
 from . import cells, values
 from .columns import Action
@@ -13,24 +17,42 @@ from .doses import doses, recorded
 from .faults import fault
 from .keys import closest
 from .rows import tidy
-from .subjects import Who
+from .subjects import Who, constant, words_of
 from .tables import Table
 
 
 def given(
-    table: Table, study: StudyConfig, who: Who, last: pd.Series, acting: list[str], kind: str
+    table: Table, readings: Table, study: StudyConfig, who: Who, last: pd.Series, acting: list[str], kind: str
 ) -> list[pd.DataFrame]:
     """The interventions of the events table, in rows (subject, card, dose, onset, stop).
 
-    `last` is the last time of each subject in the study's table, where an open interval ends; `acting` are the
-    actions that the study's table records already; `kind` is what its times are (`cells.kind_of_time`).
+    `readings` is the study's table, `last` the last time of each subject in it, where an open interval ends; `acting`
+    are the actions that it records already; `kind` is what its times are (`cells.kind_of_time`).
     """
     assert study.events is not None
-    label = cells.labels(table, study.events.subject or study.subject, "the name of a subject")
-    code = pd.Index(who.names).get_indexer(pd.Index(label))
-    table.note("doses of subjects that have no readings, left out", np.flatnonzero(code < 0), None)
+    if study.events.by is not None:
+        table, code = _shared(table, readings, study.events.by, study, who)
+    else:
+        label = cells.labels(table, study.events.subject or study.subject, "the name of a subject")
+        code = pd.Index(who.names).get_indexer(pd.Index(label))
+        table.note("doses of subjects that have no readings, left out", np.flatnonzero(code < 0), None)
     read = _long if study.events.action in table.frame.columns else _wide
     return read(table, study, study.events, code, last, acting, kind)
+
+
+def _shared(
+    table: Table, readings: Table, by: Sequence[str], study: StudyConfig, who: Who
+) -> tuple[Table, Int[np.ndarray, " rows"]]:
+    """The events once for each subject that they are of, and the numbers of these; `by` names whose they are."""
+    label = cells.labels(table, by, "whose events they are")
+    mine = constant(readings, who, by[0], words_of(readings, by, study.na), "/".join(by)).fillna("").to_numpy()
+    table.note("doses of conditions that have no readings, left out", np.flatnonzero(~np.isin(label, mine)), by[0])
+    pairs = [(row, subject) for row, word in enumerate(label) for subject in np.flatnonzero(mine == word)]
+    rows, code = np.array(pairs, int).reshape(-1, 2).T
+    if not len(rows):
+        expected = f"events of the conditions of the readings, such as {sorted(set(mine) - {''})[:1]}"
+        raise table.bad(0, by[0], repr(label[0]), expected)
+    return table.keep(rows), code
 
 
 def _time(table: Table, study: StudyConfig, column: str, kind: str, *, required: bool) -> Float[np.ndarray, " rows"]:
@@ -115,7 +137,7 @@ def _doses(
     dose = np.full(len(action), np.nan)
     if events.dose in table.frame.columns or any(a.kind != "switch" for a in study.actions.values()):
         how = cells.Reading(study.na, cells.decimal_comma(table, [events.dose]))
-        dose = cells.numbers(table, events.dose, how, switch=True)
+        dose = cells.numbers(table, events.dose, how, switch=True) * _factors(table, study, events, action, names)
     for word, name in names.items():
         card, mine = study.actions[name], action == word
         if card.kind == "switch":
@@ -123,6 +145,24 @@ def _doses(
         cells.refuse(table, events.dose, mine & np.isnan(dose), f"a dose of {word} in {card.unit}")
         values.bounds(table, events.dose, np.where(mine, dose, np.nan), card)
     return dose
+
+
+def _factors(
+    table: Table, study: StudyConfig, events: Events, action: Shaped[np.ndarray, " rows"], names: dict[str, str]
+) -> Float[np.ndarray, " rows"]:
+    """What turns each dose into the unit of its action; 1 where no unit is said."""
+    scale = np.ones(len(action))
+    if events.unit not in table.frame.columns:
+        return scale
+    said = cells.words(table, events.unit, study.na)
+    for i, (word, unit) in enumerate(zip(action, said, strict=True)):
+        card = study.actions[names[str(word)]]
+        if unit and card.unit:
+            try:
+                scale[i] = factor(str(unit), card.unit)
+            except UnitError as error:
+                raise table.bad(i, events.unit, repr(str(unit)), f"a unit like {card.unit} ({error})") from None
+    return scale
 
 
 def _span(table: Table, events: Events, rows: pd.DataFrame, card: int, action: Action, last: pd.Series) -> pd.DataFrame:

@@ -22,6 +22,12 @@ def natural(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", text)]
 
 
+def _store(path: Path) -> bool:
+    """Whether a folder is a zarr store: a screen, a graph of tracks."""
+    marks = ("zarr.json", ".zgroup", ".zattrs")
+    return path.is_dir() and (path.suffix in (".zarr", ".geff") or any((path / m).is_file() for m in marks))
+
+
 def locate(pattern: str, base: Path, data: Path | str | None = None, study: object = None) -> tuple[Path, ...]:
     """The files that a path or glob means: under `base` (the study's folder), else in the first data root with any.
 
@@ -30,12 +36,11 @@ def locate(pattern: str, base: Path, data: Path | str | None = None, study: obje
     roots = (base, *data_roots(data))
     for root in roots:
         path = root / Path(pattern).expanduser()
-        if path.is_file() or (path.is_dir() and (path.suffix == ".zarr" or (path / "data").is_dir())):
-            # a file, a screen as a zarr folder, or a MEDS folder
+        if path.is_file() or _store(path) or (path / "data").is_dir():  # the last: a MEDS folder
             return (path,)
         if any(mark in pattern for mark in "*?["):
             anchor = Path(path.anchor) if path.is_absolute() else Path()
-            found = [p for p in anchor.glob(str(path.relative_to(anchor))) if p.is_file()]
+            found = [p for p in anchor.glob(str(path.relative_to(anchor))) if p.is_file() or _store(p)]
             if found:
                 return tuple(sorted(found, key=lambda p: natural(str(p))))
     searched = ", ".join(str(r) for r in roots)

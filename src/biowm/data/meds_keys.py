@@ -70,7 +70,7 @@ def _faults(study: StudyConfig) -> Iterator[tuple[str, str, str]]:
         if value:
             yield key, "it", "none: metadata/ says which subjects are in which part, codes say the rest"
     if study.end is not None and study.end.column != CODE:
-        yield "end.column", study.end.column, f"{CODE} (ended and censored are codes of events)"
+        yield "end.column", study.end.column or "none", f"{CODE} (ended and censored are codes of events)"
     for name, one in (study.measured | study.actions).items():
         yield from _of_event(name, one)
     for name, trait in study.traits.items():

@@ -8,12 +8,15 @@ import numpy as np
 
 from biowm.core.path import CENSORED, ENDED
 from biowm.core.schedule import entries
+from biowm.core.spec import Channel
 
 from .audit import audit
 from .paths import read_at
 from .splits import split as draw_split
 from .study import Study
 
+_TOP = 0.05  # of a declared range: above it a reading tells little more
+_AGAIN = 0.01  # of the readings at the very largest value: a counter that is over
 _HELD = {"bolus": "given at once", "rate": "held", "switch": "on or off", "set-member": "held in sets"}
 
 
@@ -53,7 +56,9 @@ def _overview(study: Study) -> list[str]:
         f"sha256 {study.sha256}",
     ]
     if study.config.end is not None:
-        lines.insert(3, f"ended {np.sum(events == ENDED)}, censored {np.sum(events == CENSORED)}")
+        lost = study.config.end.lost
+        why = "" if lost is None else f" (last read before others of their {lost}: lost, or left)"
+        lines.insert(3, f"ended {np.sum(events == ENDED)}, censored {np.sum(events == CENSORED)}{why}")
     return lines
 
 
@@ -74,7 +79,37 @@ def _channels(study: Study) -> list[str]:
             f"{channel.name} [{channel.unit}], {channel.link}{role}: {len(value)} readings, "
             f"median {middle:g}, from {low:g} to {high:g}"
         )
+        lines += _full(study, j, channel)
     return lines
+
+
+def _full(study: Study, j: int, channel: Channel) -> list[str]:
+    """That readings are at the end of what the instrument can tell, if they are: a full well, a counter that is over.
+
+    That is the upper limit of quantification; without one the top of the declared range, or a largest value that comes
+    again and again.
+    """
+    if channel.link == "ordinal":
+        return []
+    readings = [np.asarray(p.x)[:, j] for p in study.paths]
+    value = np.concatenate(readings)
+    top = float(np.nanmax(value))
+    if channel.uloq is not None:
+        top, what = channel.uloq, "its upper limit of quantification"
+    elif channel.high is not None and channel.low is not None:
+        top, what = channel.high - _TOP * (channel.high - channel.low), f"the top {100 * _TOP:g} % of its range"
+    elif np.mean(value[np.isfinite(value)] >= top) > _AGAIN:
+        what = "its largest value, again and again"
+    else:
+        return []
+    at = [int(np.sum(x >= np.float32(top))) for x in readings]
+    if not sum(at):
+        return []
+    told = "" if channel.uloq is not None else f"; uloq: {top:g} reads them as that limit"
+    return [
+        f"  saturated: {sum(at)} readings of {np.sum(np.array(at) > 0)} subjects are at {what} (from {top:g} "
+        f"{channel.unit} on), a limit of the reading and not of what is read{told}"
+    ]
 
 
 def _actions(study: Study) -> list[str]:
@@ -127,9 +162,11 @@ def _horizons(study: Study) -> list[str]:
     """How many subjects have a reading as far ahead of their second reading as each horizon."""
     wanted = study.horizons or tuple(n * study.spacing for n in (1, 3, 6, 12))
     ahead = np.array([float(t[-1] - t[min(1, len(t) - 1)]) for t in map(read_at, study.paths)])
+    lost = np.array([int(p.event) == CENSORED for p in study.paths])
     clock = study.spec.clock
     lines = [
         f"{h:g} {clock}: {int(np.sum(ahead >= h - 1e-6))} of {len(ahead)} subjects have readings that far"
+        + (f", {int(np.sum(lost & (ahead < h - 1e-6)))} were lost before" if lost.any() else "")
         for h in wanted
     ]
     return lines if study.horizons else ["not declared: 1, 3, 6 and 12 readings, about", *lines]

@@ -14,7 +14,22 @@ from biowm.core.path import Path
 from biowm.core.record import digest
 from biowm.core.spec import WorldSpec
 
-from . import cells, doses, events, meds, meds_folder, meds_keys, nonmem, nonmem_records, side, subjects, tables, values
+from . import (
+    cells,
+    doses,
+    events,
+    meds,
+    meds_folder,
+    meds_keys,
+    nonmem,
+    nonmem_records,
+    plates,
+    shapes,
+    side,
+    subjects,
+    tables,
+    values,
+)
 from . import config as configs
 from .config import LimitText, StudyConfig
 from .faults import fault
@@ -87,15 +102,17 @@ def from_frame(frame: pd.DataFrame, config: Mapping[str, Any], *, data: str | Fi
         raise fault("a data frame", "the path of a MEDS folder (format: meds)", file="config")
     meds_keys.only_here(study, "config")
     content = digest(frame.to_csv().encode())
-    return _build(study, tables.from_frame(frame), File.cwd(), data, "config", content)
+    wide = plates.from_frame(frame, study) if study.layout == "plate" else tables.from_frame(frame)
+    table, content = shapes.described(wide, content, study, File.cwd(), data, "config")
+    return _build(study, table, File.cwd(), data, "config", content)
 
 
 def _load(study: StudyConfig, base: File, data: str | File | None, name: object, progress: meds.Progress) -> Study:
     paths = locate(study.table, base, data, name)
-    if study.format == "meds" or paths[0].is_dir():
+    if study.format == "meds" or (paths[0].is_dir() and study.format != "geff"):
         return _of_folder(study, paths[0], base, data, name, progress)
     meds_keys.only_here(study, name)
-    table, content = tables.read(paths, study.format, study.columns)
+    table, content = shapes.read(paths, study, base, data, name)
     return _build(study, table, base, data, name, content)
 
 
@@ -120,7 +137,9 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
         rows = Rows(doses.with_doses(rows.readings, edges, who), rows.moments)
     plans = doses.schedules(doses.joined(given), starts, study.assignment.kind == "randomised")
     traits, levels = subjects.traits(table, study, who)
-    paths = assemble(rows.readings, table, study, starts, plans, traits, subjects.ends(table, study, who))
+    groups = subjects.groups(table, study, who)
+    ends = subjects.lost(subjects.ends(table, study, who), rows.readings, groups, study)
+    paths = assemble(rows.readings, table, study, starts, plans, traits, ends)
     spacing, spec = _spacing(paths), configs.spec(study, levels)
     cards, said = side.described(study.side, spec.actions, base, data, name, table.repairs.append)
     return Study(
@@ -129,7 +148,7 @@ def _build(study: StudyConfig, table: Table, base: File, data: str | File | None
         subjects=who.names,
         paths=paths,
         starts=tuple(starts.tolist()),
-        groups=subjects.groups(table, study, who),
+        groups=groups,
         horizons=tuple(configs.clock_horizon(h, study.time.unit, spacing) for h in study.horizons),
         spacing=spacing,
         limits=study.limits,
@@ -219,7 +238,7 @@ def _recorded(
     if other is not None:
         kind = cells.kind_of_time(table, study.time, study.time.column)
         last = rows.moments.groupby("subject")["t"].max()
-        given += events.given(other, study, who, last, acting, kind)
+        given += events.given(other, table, study, who, last, acting, kind)
     return rows, given
 
 

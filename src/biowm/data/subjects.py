@@ -52,7 +52,7 @@ def not_empty(table: Table, study: StudyConfig, read: Bool[np.ndarray, " rows"])
     return kept
 
 
-def _constant(table: Table, who: Who, column: str, value: Shaped[np.ndarray, " rows"], what: str) -> pd.Series:
+def constant(table: Table, who: Who, column: str, value: Shaped[np.ndarray, " rows"], what: str) -> pd.Series:
     """The one value of each subject, missing cells aside. Raises BadInput where a subject has two."""
     known = pd.Series(value, index=who.code)
     missing = known.isna() | (known == "")
@@ -73,9 +73,9 @@ def traits(table: Table, study: StudyConfig, who: Who) -> tuple[Float[np.ndarray
         column = trait.column or name
         if trait.kind == "real":
             how = cells.Reading(study.na, cells.decimal_comma(table, [column]))
-            found[name] = _constant(table, who, column, cells.numbers(table, column, how), "trait")
+            found[name] = constant(table, who, column, cells.numbers(table, column, how), "trait")
         else:
-            found[name] = _constant(table, who, column, cells.words(table, column, study.na), "trait")
+            found[name] = constant(table, who, column, cells.words(table, column, study.na), "trait")
     return coded(found, study, len(who.names))
 
 
@@ -98,7 +98,7 @@ def groups(table: Table, study: StudyConfig, who: Who) -> dict[str, tuple[str, .
     """The value of each group for each subject, '' where it is missing (refused for the group that is split by)."""
     found = {}
     for name, columns in study.groups.items():
-        value = _constant(table, who, columns[0], _words(table, columns, study.na), f"{name}")
+        value = constant(table, who, columns[0], words_of(table, columns, study.na), f"{name}")
         if study.split.by == name and value.isna().any():
             subject = who.names[int(np.flatnonzero(value.isna())[0])]
             row = int(np.flatnonzero(who.code == who.names.index(subject))[0])
@@ -107,7 +107,7 @@ def groups(table: Table, study: StudyConfig, who: Who) -> dict[str, tuple[str, .
     return found
 
 
-def _words(table: Table, columns: Sequence[str], na: Sequence[str]) -> Shaped[np.ndarray, " rows"]:
+def words_of(table: Table, columns: Sequence[str], na: Sequence[str]) -> Shaped[np.ndarray, " rows"]:
     """Words from one column or several (joined with '/'); '' where any is missing."""
     parts = [cells.words(table, column, na) for column in columns]
     whole = np.logical_and.reduce([part != "" for part in parts])
@@ -116,7 +116,7 @@ def _words(table: Table, columns: Sequence[str], na: Sequence[str]) -> Shaped[np
 
 def ends(table: Table, study: StudyConfig, who: Who) -> Int[np.ndarray, " n"]:
     """How each subject ended: RUNNING, ENDED or CENSORED."""
-    if study.end is None:
+    if study.end is None or study.end.column is None:
         return np.full(len(who.names), RUNNING, np.int32)
     word = cells.words(table, study.end.column, study.na)
     ended, censored = np.isin(word, study.end.ended), np.isin(word, study.end.censored)
@@ -131,6 +131,22 @@ def ends(table: Table, study: StudyConfig, who: Who) -> Int[np.ndarray, " n"]:
     return event
 
 
+def lost(
+    ends: Int[np.ndarray, " n"], readings: pd.DataFrame, groups: Mapping[str, Sequence[str]], study: StudyConfig
+) -> Int[np.ndarray, " n"]:
+    """How each subject ended, CENSORED where it was last read before others of its group were (`end.lost`).
+
+    Nobody is lost of whom it is known that they ended, and of no group.
+    """
+    if study.end is None or study.end.lost is None:
+        return ends
+    group = np.array(groups[study.end.lost], dtype=object)
+    last = readings.groupby("subject")["t"].max().reindex(range(len(ends)))
+    until = last.groupby(group).transform("max")
+    early = (last < until).to_numpy() & (group != "") & (ends == RUNNING)
+    return np.where(early, CENSORED, ends).astype(np.int32)
+
+
 def given_split(table: Table, study: StudyConfig, who: Who) -> tuple[str, ...]:
     """The split word of each subject where the table has them, else (). Raises BadInput for a subject in two."""
     column = study.split.column
@@ -140,4 +156,4 @@ def given_split(table: Table, study: StudyConfig, who: Who) -> tuple[str, ...]:
     wrong = np.flatnonzero(~np.isin(word, PARTS))
     if len(wrong):
         raise table.bad(wrong[0], column, repr(word[wrong[0]]), f"one of {', '.join(PARTS)}")
-    return tuple(_constant(table, who, column, word, "split"))
+    return tuple(constant(table, who, column, word, "split"))

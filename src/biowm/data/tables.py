@@ -84,9 +84,9 @@ class Table:
             raise fault("this name twice", "one such column", file=self.files[0], column=name)
         return cells
 
-    def keep(self, rows: Bool[np.ndarray, " rows"]) -> Table:
-        """The table with only the rows where the mask `rows` is true."""
-        frame = self.frame[rows].reset_index(drop=True)
+    def keep(self, rows: Bool[np.ndarray, " rows"] | Int[np.ndarray, " kept"]) -> Table:
+        """The table with only the rows where the mask `rows` is true, or those at the positions `rows`."""
+        frame = self.frame.iloc[rows].reset_index(drop=True)
         return replace(self, frame=frame, file=self.file[rows], row=self.row[rows])
 
 
@@ -180,7 +180,7 @@ def _read_xlsx(
 def _read_text(
     path: Path, content: bytes, kind: str, columns: Sequence[str] | None, repairs: list[Repair]
 ) -> tuple[pd.DataFrame, Shaped[np.ndarray, " rows"]]:
-    text = _decode(path, content, repairs)
+    text = decode(path, content, repairs)
     first = next((line for line in text.splitlines() if line.strip()), "")
     told = first.casefold().startswith("sep=")  # a line that spreadsheets write before the header
     mark = "\t" if kind == "tsv" else first[4:5] if told else _separator(first)
@@ -189,7 +189,8 @@ def _read_text(
     return _frame(path, lines, columns, repairs)
 
 
-def _decode(path: Path, content: bytes, repairs: list[Repair]) -> str:
+def decode(path: Path, content: bytes, repairs: list[Repair]) -> str:
+    """The text of a file: UTF-8 or UTF-16 with a mark, or else (noted) Windows-1252, which latin-1 files are, too."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return content.decode("utf-16")
     try:

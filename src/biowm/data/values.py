@@ -29,6 +29,10 @@ def readings(table: Table, name: str, channel: Measured | Covariate, how: cells.
         below = value < channel.lloq
         table.note("readings below the limit of quantification read as the limit", np.flatnonzero(below), column)
         value = np.where(below, channel.lloq, value)
+    if isinstance(channel, Measured) and channel.uloq is not None:
+        above = value > channel.uloq
+        table.note("readings above the limit of quantification read as the limit", np.flatnonzero(above), column)
+        value = np.where(above, channel.uloq, value)
     return value
 
 

@@ -173,10 +173,17 @@ class Exam:
         return self.by_horizon(metric, loss)
 
     def by_horizon(self, metric: str, loss: Float[np.ndarray, "q r c"]) -> tuple[Tally, ...]:
-        """Tallies of a loss over the readings that belong to each horizon, by subject."""
-        units = np.repeat(self.units, loss[0].size)
+        """Tallies of a loss over the readings that belong to each horizon, by subject.
+
+        Where subjects were lost, errors count for those who were lost, too; coverages are of those who were read.
+        """
+        units, stands = np.repeat(self.units, loss[0].size), self.asked.stands
+        weights = None
+        if stands is not None and not METRICS[metric].exact:
+            weights = np.repeat(stands[..., None], loss.shape[-1], axis=-1).ravel()
         here = [self.asked.horizon == h for h in range(len(self.horizons.values))]
-        return tuple(tally(METRICS[metric], np.where(at[..., None], loss, np.nan).ravel(), units) for at in here)
+        losses = [np.where(at[..., None], loss, np.nan).ravel() for at in here]
+        return tuple(tally(METRICS[metric], each, units, weights=weights) for each in losses)
 
     def area(self, curve: Sequence[Tally]) -> Tally:
         """The area under an error curve, from no error at the origin, per unit of time."""

@@ -178,10 +178,13 @@ def _new_history(fitted: Fitted, history: Table, subject: str | None) -> tuple[s
 
 
 def described(fitted: Fitted) -> dict[str, Any]:
-    """How the tables of the study were read that a world was fitted from, for a new one; BadInput without one."""
+    """How the tables of the study were read that a world was fitted from, for a new one; BadInput without one.
+
+    A new table has a row a reading, also where the study's came as plates: what a map said of wells is in its columns.
+    """
     if fitted.study is None:
         raise BadInput("this world was not fitted from a study: it does not know how to read a table")
-    own = ("table", "split", "events", "columns", "horizons", "limits", "labels")
+    own = ("table", "layout", "plate_map", "split", "events", "columns", "horizons", "limits", "labels")
     return {key: value for key, value in json.loads(fitted.study).items() if key not in own}
 
 

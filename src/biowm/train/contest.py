@@ -100,6 +100,7 @@ def contest(job: Job, candidates: Sequence[Candidate], ready: Material, stages: 
         asked.horizon,
         who,
         unit,
+        stands=asked.stands,
     )
     return Contest(asked, unit, in_z, sheet, without[0]() if len(folds) == 1 else ready)
 

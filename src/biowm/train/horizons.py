@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from biowm.core.path import Path
+from biowm.core.path import Path, take
 from biowm.core.queries import Origins, Queries
+
+from .followed import stand_for, staying
 
 READINGS = (1, 3, 6, 12)
 _MOST_TIMES, _MOST_LEADS = 24, 4
@@ -45,12 +47,16 @@ class Horizons:
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions with their answers: truth (NaN where not read), and which horizon each time belongs to (-1: none)."""
+    """Questions with their answers: truth (NaN where not read), and which horizon each time belongs to (-1: none).
+
+    `stands`: of how many questions each answer is, those of subjects who were lost included (None: nobody was lost).
+    """
 
     queries: Queries
     truth: Float[np.ndarray, "q h d"]
     horizon: Int[np.ndarray, "q h"]
     start: Float[np.ndarray, " q"]
+    stands: Float[np.ndarray, "q h"] | None = None
 
     @property
     def leads(self) -> Float[np.ndarray, "q h"]:
@@ -72,9 +78,10 @@ def ask(
     t, x = np.asarray(paths.t, np.float64), np.asarray(paths.x)
     seen = np.asarray(np.isfinite(x[..., list(targets)]).any(-1))
     rows: list[tuple] = []
+    stays = staying(take(paths, np.asarray(subjects)), seen[np.asarray(subjects)], targets)
     if horizons.origins == "start":
         seen[:, 0] = True
-    for s in np.asarray(subjects):
+    for place, s in enumerate(np.asarray(subjects)):
         index = np.flatnonzero(seen[s])
         if len(index) < 2:
             continue
@@ -89,7 +96,8 @@ def ask(
             if len(later) > _MOST_TIMES:
                 thin = np.unique(np.linspace(0, len(later) - 1, _MOST_TIMES).round().astype(int))
                 later, lead, rank = later[thin], lead[thin], rank[thin]
-            rows.append((s, index[k], later, _nearest(horizons, lead, rank)))
+            stands = np.ones(len(later)) if stays is None else stand_for(stays, place, int(index[k]), later)
+            rows.append((s, index[k], later, _nearest(horizons, lead, rank), stands))
     if not rows:
         what = "a reading after its start" if horizons.origins == "start" else "two readings"
         raise ValueError(f"no subject has {what}: there is nothing to forecast")
@@ -97,12 +105,14 @@ def ask(
     times = np.zeros((len(rows), width), np.float32)
     truth = np.full((len(rows), width, x.shape[2]), np.nan, np.float32)
     horizon = np.full((len(rows), width), -1)
-    for i, (s, _, later, which) in enumerate(rows):
+    stands = np.ones((len(rows), width))
+    for i, (s, _, later, which, share) in enumerate(rows):
         n = len(later)
         times[i] = t[s, later[-1]]
         times[i, :n], truth[i, :n], horizon[i, :n] = t[s, later], x[s, later], which
+        stands[i, :n] = share
     subject, origin = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
-    return Asked(Queries(subject, origin, times), truth, horizon, t[subject, origin])
+    return Asked(Queries(subject, origin, times), truth, horizon, t[subject, origin], None if stays is None else stands)
 
 
 def _nearest(horizons: Horizons, lead: np.ndarray, rank: np.ndarray) -> Int[np.ndarray, " h"]:

@@ -86,11 +86,13 @@ def score_sheet(
     subject: Int[np.ndarray, " q"],
     unit: Int[np.ndarray, " q"] | None = None,
     chunk: int = 512,
+    stands: Float[np.ndarray, "q h"] | None = None,
 ) -> Sheet:
     """Distances of all entrants on the same questions (standardised link units).
 
     Readings are averaged within each (subject, horizon, channel), these within each subject, and subjects within the
-    `unit` of their questions (default: each is its own).
+    `unit` of their questions (default: each is its own). Where subjects were lost, `stands` says of how many questions
+    each answer is: then readings are averaged within each horizon and channel, so weighted, and these within the sheet.
     """
     unit = subject if unit is None else unit
     q, h, d = np.nonzero(np.isfinite(truth) & (horizon >= 0)[:, :, None])
@@ -109,6 +111,10 @@ def score_sheet(
     first = np.unique(subject[q], return_index=True)[1]  # a question of each of these subjects
     _, row, size = np.unique(unit[q][first], return_inverse=True, return_counts=True)
     share = 1.0 / count[index] / np.bincount(who)[who[index]] / size[row[who[index]]]
+    if stands is not None:
+        kind = np.unique(cells[:, 1:], axis=0, return_inverse=True)[1].ravel()[index]
+        weight = stands[q, h] / count[index] / size[row[who[index]]]
+        share = weight / np.bincount(kind, weight)[kind] * len(size) / (kind.max() + 1)
     a_u, c_u = np.zeros((len(size), m)), np.zeros((len(size), m, m))
     np.add.at(a_u, row[who[index]], (to_truth * share).T)
     np.add.at(c_u, row[who[index]], np.moveaxis(apart * share, -1, 0))

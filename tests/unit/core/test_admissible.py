@@ -44,6 +44,13 @@ def test_below_the_limit_of_quantification_the_limit_is_read():
     np.testing.assert_array_equal(np.asarray(got), [[0.5, 2.0], [0.5, 5.0], [0.75, 3.0]])
 
 
+def test_above_the_limit_of_quantification_the_limit_is_read():
+    own = spec(Channel("a", "1", high=100.0, uloq=95.0), Channel("b", "1", uloq=2.0))
+    got = admissible(own, jnp.asarray([[97.0, 1.0], [120.0, 7.0], [3.0, -1.0]]))
+    np.testing.assert_array_equal(np.asarray(got), [[95.0, 1.0], [95.0, 2.0], [3.0, -1.0]])
+    assert spec_from_json(spec_to_json(own)) == own
+
+
 @pytest.mark.parametrize(
     ("channel", "x", "expected"),
     [

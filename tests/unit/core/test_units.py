@@ -84,5 +84,14 @@ def test_a_quantity_needs_its_unit():
         quantity("3 mg", "d")
 
 
+def test_what_is_per_time_squared_is_not_per_time():
+    """Gy is J/kg, kPa is kg/m/s^2: amounts, not rates."""
+    assert units.is_per_time("mg/d")
+    assert units.is_per_time("U_insulin/kg/h")
+    assert not units.is_per_time("Gy")
+    assert not units.is_per_time("kPa")
+    assert not units.is_per_time("uM")
+
+
 def test_the_registry_is_built_once():
     assert units.registry() is units.registry()

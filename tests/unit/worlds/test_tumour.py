@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from biowm.core.path import take
+from biowm.core.path import ENDED, RUNNING, take
 from biowm.core.rollout import assimilate, draw_states, unroll
 from biowm.core.schedule import Entry, schedule
 from biowm.worlds.patient.cohort import cohort, courses, truth
@@ -182,9 +182,10 @@ def test_paths_end_with_death_or_recovery():
     seen = np.isfinite(volume)
     assert (np.diff(seen.astype(int), axis=1) <= 0).all()  # once gone, gone
     last = np.array([v[s][-1] for v, s in zip(volume, seen, strict=True)])
-    np.testing.assert_array_equal(paths.event == 1, last >= np.float32(DEATH))
-    np.testing.assert_array_equal(paths.event == 2, last == 0)
-    assert (paths.event == 2).any()
+    np.testing.assert_array_equal(paths.event == ENDED, (last >= np.float32(DEATH)) | (last == 0))
+    np.testing.assert_array_equal(paths.event == RUNNING, (last < np.float32(DEATH)) & (last > 0))
+    assert (last == 0).any()
+    assert (last >= np.float32(DEATH)).any()
     over = seen.sum(1)  # no treatment after the end
     assert (np.where(paths.plan.card >= 0, paths.plan.stop, 0).max(1) <= over).all()
 

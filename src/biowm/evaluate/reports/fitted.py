@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from biowm.core.contrast import describe
 from biowm.core.futures import Futures
 from biowm.core.interval import Row
-from biowm.core.path import Path
+from biowm.core.path import CENSORED, Path
 from biowm.core.schedule import Schedule, schedule
 from biowm.models.trunks.mechanism_found import equations_in, estimates
 from biowm.train.fitted import Fitted
+from biowm.train.followed import MOST
 
 from ..predictive_check import PredictiveCheck
 from .cells import cells_section, headline
@@ -47,6 +50,7 @@ def fit_report(fitted: Fitted, examples: Sequence[Example], checks: Sequence[Pre
                 CRPS,
                 f"Weights of the blend: {weights}. The simple rules hold {100 * race.rules_weight:.0f} % of it; the "
                 f"best of them is {race.best_rule}.",
+                *_lost(fitted),
                 *ENTRANTS,
             ),
             to_svg(ranking(race.rows, unit="standardised link units")),
@@ -61,6 +65,21 @@ def fit_report(fitted: Fitted, examples: Sequence[Example], checks: Sequence[Pre
         *_numbers(fitted),
     ]
     return page(f"{fitted.spec.name}: fitted world", headline(fitted), sections, fitted.record)
+
+
+def _lost(fitted: Fitted) -> tuple[str, ...]:
+    """What scores mean where subjects were lost; nothing where nobody was."""
+    if fitted.cohort is None:
+        return ()
+    events = np.asarray(fitted.cohort.paths.event)
+    if not (events == CENSORED).any():
+        return ()
+    return (
+        f"{np.sum(events == CENSORED)} of {len(events)} subjects were lost (censored). What was read of them is "
+        "learned from, and in every error an answer counts for those like it that could not be given, up to "
+        f"{MOST:g} of them, as far as what was read before foretells who is lost. Bands and their coverage are of "
+        "those who were read.",
+    )
 
 
 def _numbers(fitted: Fitted) -> list[Section]:

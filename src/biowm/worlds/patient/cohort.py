@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from biowm.core.arrays import AnyArray
 from biowm.core.buckets import bucket
-from biowm.core.path import CENSORED, ENDED, RUNNING, Path
+from biowm.core.path import ENDED, RUNNING, Path
 from biowm.core.rollout import noise_at, unroll
 from biowm.core.schedule import Schedule
 
@@ -147,9 +147,9 @@ def cohort(
 
     On each day, from day 0 on, chemo and radio are each given with probability
     sigmoid(gamma / 13 (mean diameter of the last 15 days, this one included, in cm - 6.5)). A path is read no more
-    after death (event ENDED) or recovery (CENSORED, its last reading 0). Subject i depends on (key, i, gamma) alone: a
-    larger cohort has the same first patients. Doctors who `lean` know what no table tells: to the log odds of
-    each treatment they add between -lean and lean, by how its kill in this patient ranks.
+    after its end, death or recovery (event ENDED; the last reading of the recovered is 0). Subject i depends on
+    (key, i, gamma) alone: a larger cohort has the same first patients. Doctors who `lean` know what no table tells: to
+    the log odds of each treatment they add between -lean and lean, by how its kill in this patient ranks.
 
     The policies of the published generator (github.com/Valentyn1997/CausalTransformer, c49a24f) differ.
     "published-train": nothing is given on day 0, and the 15 days end the day before. "published-test": 16 days, this
@@ -169,7 +169,7 @@ def cohort(
         x=np.where(over, np.nan, volumes).astype(np.float32)[:, :, None],
         plan=courses(actions),
         traits=traits,
-        event=np.select([last >= np.float32(DEATH), last <= 0], [ENDED, CENSORED], RUNNING).astype(np.int32),
+        event=np.where((last >= np.float32(DEATH)) | (last <= 0), ENDED, RUNNING).astype(np.int32),
     )
 
 
