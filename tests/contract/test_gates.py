@@ -16,6 +16,9 @@ KNOWN = {
         "time": "its noise is that of whole days: two half days are less noisy than one, as published",
         "support": "volumes span nine orders of magnitude: a volume in mm^3 is like another patient's in cm^3",
     },
+    "cell/treated": {
+        "support": "concentrations rise from nothing: a thousandth of one is like another body's first minutes",
+    },
 }
 
 

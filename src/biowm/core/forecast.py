@@ -26,6 +26,7 @@ Model = World | Endpoint
 
 # Queries a chunk, draws a block, and the least number of times: few shapes, few compilations, bounded memory.
 _FEW, _MANY, _BLOCK, _TIMES = 8, 64, 32, 12
+_WIDE = 256  # channels from which on chunks are small, however many queries there are
 
 
 @eqx.filter_jit
@@ -77,7 +78,7 @@ def forecast(
     width, n_step = len(world.spec.channels), steps.shape[1]
     last = np.repeat(steps[:, -1:], bucket(n_step, _TIMES) - n_step, axis=1)
     times = np.concatenate([steps, last], axis=1).astype(np.float32)
-    size = _FEW if n_query <= _MANY // 2 else _MANY
+    size = _FEW if n_query <= _MANY // 2 or width >= _WIDE else _MANY
     out = np.empty((n_query, draws, n_time, width), np.float32)
     for start in range(0, n_query, size):
         rows = order[start : start + size]

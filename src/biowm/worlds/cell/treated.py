@@ -22,6 +22,6 @@ def treated() -> Coupled:
 
     Sources: doi:10.1021/acschemneuro.7b00185, doi:10.1186/1752-0509-6-133.
     """
-    drug, cells = Part("drug", Engagement(steps=4)), Part("cells", growth_signalling(), steps=2)
+    drug, cells = Part("drug", Engagement(steps=4)), Part("cells", growth_signalling())
     joint = Joint("drug", "occupancy", "cells", "MEKi")
-    return couple("cell/treated", (drug, cells), (joint,), spacing=0.5, exchanges=1, subjects=SUBJECTS)
+    return couple("cell/treated", (drug, cells), (joint,), spacing=0.5, exchanges=2, subjects=SUBJECTS)
