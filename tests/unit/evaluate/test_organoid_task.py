@@ -11,7 +11,7 @@ from biowm.evaluate.task import Setting
 from biowm.evaluate.tasks._organoids import HOURS, NOW, Organoids, by_rule, folds, path_of, ridge, standing
 from biowm.evaluate.tasks.organoid import Organoid, Problem, Said, variance
 
-N = 6000
+N = 20000
 
 
 def planted(lost: bool, seed: int = 0) -> tuple[Organoids, np.ndarray]:
@@ -21,7 +21,7 @@ def planted(lost: bool, seed: int = 0) -> tuple[Organoids, np.ndarray]:
     y = np.zeros((N, len(HOURS), 2))
     y[:, : NOW + 1, 0] = size[:, None] + 0.1 * rng.normal(size=(N, NOW + 1))
     now = y[:, NOW, 0]
-    y[:, NOW + 1 :, 0] = (now + 0.5 * now**2 + 0.2 * rng.normal(size=N))[:, None]
+    y[:, NOW + 1 :, 0] = (now + np.clip(now, 0.0, 2.0) + 0.2 * rng.normal(size=N))[:, None]
     y[..., 1] = 0.1 * rng.normal(size=(N, len(HOURS)))
     whole = y.copy()
     if lost:

@@ -37,10 +37,7 @@ _LEAST_FOLLOWED = 0.1  # share: nobody stands for more than ten
 SPEC = WorldSpec(
     name="organoid",
     clock="h",
-    channels=(
-        Channel("area", "", link="log", low=0.0, floor=1.0),
-        Channel("death", "", link="log", low=0.0, floor=1.0),
-    ),
+    channels=tuple(Channel(name, "", link="log", low=0.0, floor=1.0) for name in CHANNELS),
     actions=(ActionCard("gemcitabine", "nM", "rate", 0.0, 1000.0),),
 )
 
@@ -99,7 +96,7 @@ def path_of(organoids: Organoids, i: int) -> Path:
 
 
 def features(organoids: Organoids) -> Float[np.ndarray, "n 8"]:
-    """What the reference's ridge reads: last area, its changes over 24 and 12 h, death, its change, dose, and products."""
+    """What the reference's ridge reads: last area, its changes over 24 and 12 h, death, its change, and the dose."""
     area, death = organoids.y[:, : NOW + 1, 0], organoids.y[:, : NOW + 1, 1]
     change, dose = area[:, -1] - area[:, 0], np.log10(organoids.dose + 1)
     half = area[:, -1] - area[:, NOW - 3]

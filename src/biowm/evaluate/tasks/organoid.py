@@ -1,12 +1,12 @@
 """Task `organoid`: size and death of pancreatic cancer organoids under gemcitabine, three days from the first.
 
-Seven doses, six wells each, imaged every 4 h for 72 h (doi:10.1371/journal.pcbi.1010584). From the readings of the first
-24 h, ln area and the ln death signal (propidium iodide) of each organoid are foretold at 72 h; one dose is held out at a
-time. 814 organoids hold all of the first 24 h, 633 of them are there at 48 and 72 h: the others' tracks are lost (merged,
-fallen apart, missed by the tracker).
+Seven doses, six wells each, imaged every 4 h for 72 h (doi:10.1371/journal.pcbi.1010584). From the readings of the
+first 24 h, ln area and the ln death signal (propidium iodide) of each organoid are foretold at 72 h; one dose is held
+out at a time. 814 organoids hold all of the first 24 h, 633 of them are there at 48 and 72 h: the others' tracks are
+lost (merged, fallen apart, missed by the tracker).
 
-**Lost tracks are censored, not missing at random.** Worlds learn from every reading of a track until it is lost, which is
-right where loss depends on what was read; rules that need the end learn from those who were followed. Scores are of
+**Lost tracks are censored, not missing at random.** Worlds learn from every reading of a track until it is lost, which
+is right where loss depends on what was read; rules that need the end learn from those who were followed. Scores are of
 those who were followed, as the reference's are; `r2_reweighted` and `rmse_reweighted` weigh each by the inverse of
 its chance of being followed, by what was read in 24 h and the dose, and are then those of all 814 where loss depends on
 nothing else. Death itself may end a track, and no weight mends that.

@@ -12,8 +12,8 @@ and one by a model), tumour volumes for 107 days. One arm at a time is foretold 
 16, when arms begin to differ, to day 75, under the doses that its mice were given; arms are ranked by mean
 ln(volume + 10 mm^3) over these readings, and by how far that is above day 16; one mouse of 30, lost on day 35, is not
 ranked. **The adaptive arms' doses follow the tumours**, so that a schedule tells something of the future that is
-foretold. Five arms of six mice make a rough ranking, and who learns nothing of doses ranks arms the wrong way round: the
-mean of the other four arms is low where one's own is high.
+foretold. Five arms of six mice make a rough ranking, and who learns nothing of doses ranks arms the wrong way round:
+the mean of the other four arms is low where one's own is high.
 """
 
 from __future__ import annotations
