@@ -83,7 +83,11 @@ class Parpi(Task[Problem, Said]):
         wells = _olaparib.read(file)
         mice = () if quick or setting.variant else _read_mice(setting)
         held = tuple(folds(wells, HELD[1:2] if quick else HELD))
-        equations = Declared(registry.get("mechanisms", _EQUATIONS)()) if setting.variant == "equations" else None
+        equations = (
+            Declared(registry.get("mechanisms", _EQUATIONS)(), batch="cell_line")
+            if setting.variant == "equations"
+            else None
+        )
         return Problem(wells, held, mice, seed, 1000 if full else 256, full, equations)
 
     def scope(self, setting: Setting) -> str:
