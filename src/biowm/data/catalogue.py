@@ -176,6 +176,18 @@ SETS = (
         keep="",
     ),
     KnownSet(
+        name="oxygen",
+        title="Melanoma spheroids under switched oxygen, 511 of three lines, each read once (Murphy et al.)",
+        folder="tissue/murphy_oxygen",
+        files="ExpOA_*.xlsx",
+        sha256="56167e27aa35cb83a8b3dd433f78ca88698ee59aea81b4b87bef76aadd385c72",
+        licence="none stated: cite the paper (CC BY), do not redistribute",
+        cite="doi:10.1371/journal.pcbi.1010833",
+        archive=_github("ryanmurphy42/Murphy2022SpheroidOxygenAdaptation", "4ccd486c7f7a4071047ee5f82d96b66a1d59f9c4"),
+        inside="1Data",
+        keep="",
+    ),
+    KnownSet(
         name="glioma",
         title="Two glioma lines under fractionated radiotherapy, 638 wells (Liu et al.)",
         folder="tissue/glioma_rt",
