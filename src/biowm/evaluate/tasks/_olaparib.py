@@ -71,15 +71,19 @@ class Fold:
 def read(file: File) -> Wells:
     """The wells of the table, readings in order of time; a well that was never read is left out."""
     table = pd.read_csv(file)
-    rows: list[tuple] = []
-    for key, well in table.groupby(["CellLine", "DMax", "Delay", "ReplicateId"]):
-        line, dose, delay, replicate = key if isinstance(key, tuple) else (key,)
-        well = well.sort_values("Time")
-        y = well["Confluence"].to_numpy(float)
-        if np.isfinite(y).any():
-            rows.append((LINES.index(line), float(dose), delay, replicate, well["Time"].to_numpy(float), y))
-    line, dose, delay, replicate, t, y = zip(*rows, strict=True)
-    return Wells(*(np.array(v) for v in (line, dose, delay, replicate)), np.stack(t), np.stack(y))
+    found = []
+    for _, well in table.groupby(["CellLine", "DMax", "Delay", "ReplicateId"]):
+        if well["Confluence"].notna().any():
+            found.append(well.sort_values("Time"))
+    first = [well.iloc[0] for well in found]
+    return Wells(
+        line=np.array([LINES.index(w["CellLine"]) for w in first]),
+        dose=np.array([float(w["DMax"]) for w in first]),
+        delay=np.array([int(w["Delay"]) for w in first]),
+        replicate=np.array([int(w["ReplicateId"]) for w in first]),
+        t=np.stack([well["Time"].to_numpy(float) for well in found]),
+        y=np.stack([well["Confluence"].to_numpy(float) for well in found]),
+    )
 
 
 def folds(wells: Wells, delays: Sequence[int] = HELD) -> Iterator[Fold]:
@@ -166,7 +170,12 @@ def foretold(fitted: Fitted, name: str, wells: Wells, fold: Fold, seed: int, dra
     said = as_forecast(SPEC, trust, area, times, lambda y: y)
     first = wells.y[fold.test, :1]
     none = np.full_like(first, np.nan)
-    points = [np.concatenate([first, part], axis=1) for part in (said.mean, said.median)]
     every = np.concatenate([np.broadcast_to(first[:, None], (n, draws, 1)), said.draws], axis=2)
-    edges = (said.low, said.high, said.joint_low, said.joint_high)
-    return Forecast(*points, every, *(np.concatenate([none, edge], axis=1) for edge in edges))
+
+    def whole(start: Float[np.ndarray, "m 1"], later: Float[np.ndarray, "m h"]) -> Float[np.ndarray, "m t"]:
+        return np.concatenate([start, later], axis=1)
+
+    return Forecast(
+        whole(first, said.mean), whole(first, said.median), every, whole(none, said.low), whole(none, said.high),
+        whole(none, said.joint_low), whole(none, said.joint_high),
+    )  # fmt: skip

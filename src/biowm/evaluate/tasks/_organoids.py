@@ -55,7 +55,7 @@ class Organoids:
 
     @property
     def followed(self) -> Bool[np.ndarray, " n"]:
-        return np.isfinite(self.y[:, [HALFWAY, END], 0]).all(1)
+        return np.asarray(np.isfinite(self.y[:, [HALFWAY, END], 0]).all(1))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read(file: File) -> Organoids:
     keys = ["Dosage", "Replicate", "Organoid ID"]
     wide = [table.pivot_table(index=keys, columns="Time", values=v) for v in ("Area", "Fluorescence")]
     y = np.log(np.stack([w.reindex(columns=list(HOURS)).to_numpy(float) for w in wide], axis=-1))
-    whole = np.isfinite(y[:, : NOW + 1]).all((1, 2))
+    whole = np.asarray(np.isfinite(y[:, : NOW + 1]).all((1, 2)))
     index = wide[0].index[whole]
     wells = tuple(f"{dose:g} nM/{replicate:g}" for dose, replicate, _ in index)
     return Organoids(index.get_level_values("Dosage").to_numpy(float), wells, y[whole])

@@ -141,12 +141,13 @@ class Parpi(Task[Problem, Said]):
             if role == "ours" and metric in ("rmse", "rmse_later"):
                 theirs = pooled["neighbours", "baseline", split, metric]
                 yield row(name, role, split, f"{metric}_minus_neighbours", difference(ours, theirs))
-        contenders = {(n, r): None for n, r, split, _ in pooled if split.startswith("mouse-arms/") and n != "observed"}
-        for (name, role), what in ((key, what) for key in contenders for what in _SAID):
-            truth = [pooled["observed", "ceiling", f"mouse-arms/{arm}", what] for arm in ARMS]
-            said = [pooled[name, role, f"mouse-arms/{arm}", what] for arm in ARMS]
-            metric = "spearman" if what == "size" else f"spearman_{what}"
-            yield row(name, role, "mouse-arms", metric, ranked(said, truth))
+        first = f"mouse-arms/{ARMS[0]}"
+        for name, role, split, what in list(pooled):
+            if split == first and name != "observed":
+                truth = [pooled["observed", "ceiling", f"mouse-arms/{arm}", what] for arm in ARMS]
+                said = [pooled[name, role, f"mouse-arms/{arm}", what] for arm in ARMS]
+                metric = "spearman" if what == "size" else f"spearman_{what}"
+                yield row(name, role, "mouse-arms", metric, ranked(said, truth))
 
 
 def _read_mice(setting: Setting) -> tuple[Mouse, ...]:
