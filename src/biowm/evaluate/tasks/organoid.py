@@ -32,8 +32,7 @@ from ..task import Answer, Pooled, Setting, Task
 from ._organoids import (
     CHANNELS,
     DOSES,
-    END,
-    HALFWAY,
+    NOW,
     RULES,
     Fold,
     Organoids,
@@ -64,7 +63,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Said:
-    """Means at 72 h of all held-out organoids, fold by fold, and forecasts (48, 72 h) of each channel, if any."""
+    """Means at 72 h of all held-out organoids, fold by fold, and forecasts (every frame after 24 h) of each channel, if any."""
 
     mean: Float[np.ndarray, "n 2"]
     bands: tuple[Forecast, ...] = ()
@@ -118,15 +117,15 @@ class Organoid(Task[Problem, Said]):
         found: dict[tuple[str, str], Tally] = {}
         for j, channel in enumerate(CHANNELS):
             split = f"dose-out/{channel}"
-            truth = np.where(followed[:, None], organoids.y[test][:, [HALFWAY, END], j], np.nan)
-            square = (prediction.mean[:, j] - truth[:, 1]) ** 2
+            truth = np.where(followed[:, None], organoids.y[test][:, NOW + 1 :, j], np.nan)
+            square = (prediction.mean[:, j] - truth[:, -1]) ** 2
             for name, w in (("", None), ("_reweighted", np.where(followed, weight, 1.0))):
-                shares = 1 - square / variance(truth[:, 1], w)
+                shares = 1 - square / variance(truth[:, -1], w)
                 found[split, f"r2{name}"] = tally(_R2, shares, wells, weights=w)
                 found[split, f"rmse{name}"] = tally(METRICS["rmse"], square, wells, weights=w)
             if prediction.bands:
                 for name in ("coverage90", "joint90", "crps", "interval_score"):
-                    loss = METRICS[name].loss(prediction.bands[j], truth)[:, 1]
+                    loss = METRICS[name].loss(prediction.bands[j], truth)[:, -1]
                     units = np.arange(len(test)).astype(str) if METRICS[name].exact else wells
                     found[split, name] = tally(METRICS[name], loss, units)
         return found
