@@ -63,7 +63,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Said:
-    """Means at 72 h of all held-out organoids, fold by fold, and forecasts (every frame after 24 h) of each channel, if any."""
+    """Means at 72 h of all held-out organoids, and forecasts (every frame after 24 h) of each channel, if any."""
 
     mean: Float[np.ndarray, "n 2"]
     bands: tuple[Forecast, ...] = ()
