@@ -17,6 +17,11 @@ from biowm.core.path import Path, stack
 from biowm.core.queries import Queries
 from biowm.core.schedule import Entry, schedule
 from biowm.core.spec import ActionCard, Channel, Trait, WorldSpec
+from biowm.models.candidate import shared
+from biowm.models.residuals.kernel import with_kernel
+from biowm.models.trunks.mechanism_fit import entrant
+from biowm.models.trunks.mechanism_futures import fit_futures
+from biowm.train.candidates import eligible
 from biowm.train.contest import Progress
 from biowm.train.fit import fit_paths
 from biowm.train.fitted import Fitted
@@ -148,13 +153,18 @@ def build(
     """The default world of a fold, raced as it is asked: from the first reading, withdrawal times held out.
 
     Wells that were never given the drug, and those where it was never withdrawn, will always be known: all learn from
-    them and the race asks about none.
+    them and the race asks about none. Equations, where given, are fitted by their futures and race as they are and with
+    a kernel on what they missed.
     """
     known = [k for k, i in enumerate(fold.train) if wells.delay[i] in (DELAYS[0], _NEVER)]
     paths = stack([path_of(wells, i) for i in fold.train.tolist()])
+    everyone = None
+    if equations is not None:
+        trunk = shared(entrant(equations, SPEC, fit_futures, "futures"))
+        everyone = (trunk, with_kernel(trunk), *eligible(SPEC, paths, None, thorough, "first"))
     return fit_paths(
         SPEC, paths, Horizons("clock", _HORIZONS, "d", "first"), seed=seed,
-        units=[f"{wells.delay[i]} d" for i in fold.train], known=known, mechanism=equations, thorough=thorough,
+        units=[f"{wells.delay[i]} d" for i in fold.train], known=known, candidates=everyone, thorough=thorough,
         halves=False, progress=tell,
     )  # fmt: skip
 
