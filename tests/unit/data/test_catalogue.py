@@ -83,7 +83,7 @@ def test_names_that_lead_out_of_the_archive_are_refused(toy, tmp_path, monkeypat
     assert not list(tmp_path.rglob("out.csv"))
 
 
-@pytest.mark.parametrize("name", ["ias", "laleh", "parpi", "mimic-demo"])
+@pytest.mark.parametrize("name", ["ias", "laleh", "parpi", "parpi-mice", "organoid", "mimic-demo"])
 def test_the_shipped_studies_are_valid_and_stand_in_the_catalogue(name):
     study = config.read(STUDIES / f"{name}.yaml")
     item = catalogue.known(name)
@@ -93,7 +93,10 @@ def test_the_shipped_studies_are_valid_and_stand_in_the_catalogue(name):
     assert study.use.cite == item.cite
 
 
-@pytest.mark.parametrize(("name", "subjects", "readings"), [("ias", 72, 3449), ("parpi", 71, 1255)])
+@pytest.mark.parametrize(
+    ("name", "subjects", "readings"),
+    [("ias", 72, 3449), ("parpi", 71, 1255), ("parpi-mice", 30, 1203), ("organoid", 1963, 21469)],
+)
 def test_the_shipped_studies_load(name, subjects, readings):
     try:
         catalogue.find(name)
