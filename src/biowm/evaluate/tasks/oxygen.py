@@ -43,7 +43,7 @@ class Problem:
     thorough: bool = False
 
 
-Prediction = tuple[Float[np.ndarray, "t 2"], ...]  # by case
+Prediction = tuple[Float[np.ndarray, "_ 2"], ...]  # by case
 
 
 @register("tasks", "oxygen")
